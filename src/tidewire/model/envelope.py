@@ -1,0 +1,60 @@
+"""Control envelopes: what the server says on a stream beside the messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Ready(msgspec.Struct, tag="ready", tag_field="type"):
+    """First on every stream. ``id`` is the cursor from which the stream goes on."""
+
+    id: str
+    session: str
+    recovered: bool
+    channels: tuple[str, ...]
+
+
+class GapNotice(msgspec.Struct, tag="gap", tag_field="type"):
+    """Messages of a channel are gone; ``id`` is a right cursor after the gap."""
+
+    id: str
+    channel: str
+    reason: str
+
+
+class Close(msgspec.Struct, tag="close", tag_field="type", omit_defaults=True):
+    """Last on a stream that the server ends; without ``retry`` (ms) do not reconnect."""
+
+    code: int
+    reason: str
+    retry: int | None = None
+
+
+class Ok(msgspec.Struct, tag="ok", tag_field="type", omit_defaults=True):
+    """A command was carried out. Which fields it has depends on the command."""
+
+    ref: int | str | None = None
+    id: str | None = None
+    channel: str | None = None
+    seq: int | None = None
+    channels: tuple[str, ...] | None = None
+    cursor: str | None = None
+    more: bool | None = None
+    gaps: list[dict[str, str]] | None = None
+    messages: list[Any] | None = None
+    results: list[dict[str, Any]] | None = None
+
+
+class Error(msgspec.Struct, tag="error", tag_field="type", omit_defaults=True):
+    """A command was refused; the connection goes on."""
+
+    code: str
+    message: str
+    ref: int | str | None = None
+
+
+Control = Ready | GapNotice | Close | Ok | Error
+
+encode_control = msgspec.json.Encoder().encode

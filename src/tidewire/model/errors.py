@@ -1,0 +1,120 @@
+"""The errors that a client can be told, each with one HTTP status and one stable code.
+
+TidewireError
+├── BadRequest            400  malformed
+│   ├── InvalidChannel    400  invalid_channel
+│   └── InvalidCursor     400  invalid_cursor
+├── Forbidden             403  forbidden
+├── NotFound              404  not_found
+├── MethodNotAllowed      405  method_not_allowed
+├── TooLarge              413  too_large
+├── TooManyRequests       429  too_many_requests
+└── Unavailable           503  unavailable
+    └── EngineUnavailable 503  engine_unavailable
+
+Over HTTP they become RFC 9457 problem documents, over WebSocket ``error`` envelopes. The code is
+part of the contract; the detail is for people and may change.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class TidewireError(Exception):
+    """Base of everything a client is told.
+
+    ``detail`` says what is wrong and what to do about it, in one sentence.
+    """
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+    code: str = "internal"
+
+    def __init__(self, detail: str, *, code: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        if code is not None:
+            self.code = code
+
+
+class BadRequest(TidewireError):
+    """The request cannot be understood as it stands."""
+
+    status = 400
+    title = "Bad request"
+    code = "malformed"
+
+
+class InvalidChannel(BadRequest):
+    """A channel name is empty, too long, or has a character that names may not have."""
+
+    code = "invalid_channel"
+
+
+class InvalidCursor(BadRequest):
+    """A cursor is not one that any Tidewire log hands out."""
+
+    code = "invalid_cursor"
+
+
+class Forbidden(TidewireError):
+    """The request is understood and refused."""
+
+    status = 403
+    title = "Forbidden"
+    code = "forbidden"
+
+
+class NotFound(TidewireError):
+    """There is nothing at this address."""
+
+    status = 404
+    title = "Not found"
+    code = "not_found"
+
+
+class MethodNotAllowed(TidewireError):
+    """The address exists and does not take this method; ``allowed`` lists those it takes."""
+
+    status = 405
+    title = "Method not allowed"
+    code = "method_not_allowed"
+
+    def __init__(self, detail: str, *, allowed: str) -> None:
+        super().__init__(detail)
+        self.allowed = allowed
+
+
+class TooLarge(TidewireError):
+    """A body or a message is over its limit in bytes."""
+
+    status = 413
+    title = "Too large"
+    code = "too_large"
+
+
+class TooManyRequests(TidewireError):
+    """The client asks too often; ``retry_after`` is in seconds."""
+
+    status = 429
+    title = "Too many requests"
+    code = "too_many_requests"
+
+    def __init__(self, detail: str, *, retry_after: float) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class Unavailable(TidewireError):
+    """The server is full, draining, or waiting for something it needs."""
+
+    status = 503
+    title = "Unavailable"
+    code = "unavailable"
+
+
+class EngineUnavailable(Unavailable):
+    """The log cannot be read or written now; nothing was published."""
+
+    code = "engine_unavailable"

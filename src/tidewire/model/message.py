@@ -1,0 +1,146 @@
+"""Messages: what publishers hand in, what the log keeps, what subscribers get.
+
+A message's ``data`` stays the publisher's own JSON text from end to end: it is checked once and
+never decoded or encoded again, so numbers keep their digits and objects their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import NamedTuple
+
+import msgspec
+
+_encode = msgspec.json.encode
+
+
+class Draft(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """A message before the log has accepted it.
+
+    ``data`` is one JSON value on one line (no CR or LF). With ``binary`` it is a JSON string
+    of Base64. ``headers`` is a JSON object of strings on one line. ``key`` makes the publish
+    idempotent within its channel.
+    """
+
+    channel: str
+    data: bytes
+    event: str | None = None
+    headers: bytes | None = None
+    binary: bool = False
+    key: str | None = None
+
+
+class Receipt(msgspec.Struct, frozen=True, gc=False):
+    """The log's answer to a draft: it holds the message as safely as the engine promises."""
+
+    channel: str
+    id: int
+    seq: int
+
+
+class Message(msgspec.Struct, eq=False, gc=False):
+    """One accepted message.
+
+    ``id`` is strictly increasing in the whole log, ``seq`` counts 1, 2, 3 … in the channel,
+    ``time`` is the acceptance in Unix ms. ``forms`` caches what transports make of the message,
+    each made once and shared by all subscribers; ``made_envelope`` is the cache of ``envelope``.
+
+    A struct of msgspec: cheaper to make than an object of a Python class, and without a place
+    in the garbage collector's rounds.
+    """
+
+    epoch: str
+    id: int
+    channel: str
+    seq: int
+    time: int
+    data: bytes
+    event: str | None = None
+    headers: bytes | None = None
+    binary: bool = False
+    forms: dict[Hashable, bytes] | None = None
+    made_envelope: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"<Message {self.epoch}-{self.id} {self.channel}#{self.seq}>"
+
+    @property
+    def cursor(self) -> bytes:
+        """The cursor after this message, as it is written."""
+        return f"{self.epoch}-{self.id}".encode()
+
+    @property
+    def size(self) -> int:
+        """Bytes that count against limits: the payload and what was chosen by the publisher."""
+        return len(self.data) + (len(self.headers) if self.headers else 0)
+
+    @property
+    def envelope(self) -> bytes:
+        """The JSON envelope, the same object on all transports; one line, made once."""
+        envelope = self.made_envelope
+        if envelope is None:
+            # Epoch and channel need no escaping: their alphabets have no quote or backslash.
+            head = (
+                f'{{"type":"message","id":"{self.epoch}-{self.id}","channel":"{self.channel}",'
+                f'"seq":{self.seq},"time":{self.time}'
+            )
+            if self.event is None and self.headers is None and not self.binary:
+                parts: tuple[bytes, ...] = (f'{head},"data":'.encode(), self.data, b"}")
+            else:
+                parts = (
+                    head.encode(),
+                    b"" if self.event is None else b',"event":' + _encode(self.event),
+                    b',"data":',
+                    self.data,
+                    b',"encoding":"base64"' if self.binary else b"",
+                    b"" if self.headers is None else b',"headers":' + self.headers,
+                    b"}",
+                )
+            envelope = self.made_envelope = b"".join(parts)
+        return envelope
+
+    def bare(self) -> Message:
+        """The same message without what was made of it."""
+        return Message(
+            self.epoch,
+            self.id,
+            self.channel,
+            self.seq,
+            self.time,
+            self.data,
+            self.event,
+            self.headers,
+            self.binary,
+        )
+
+    def forget_forms(self) -> None:
+        """Drop the cached encodings, to keep a stored message small."""
+        self.forms = None
+        self.made_envelope = None
+
+
+class Gap(NamedTuple):
+    """Messages of *channel* up to and including *id* are gone, and the subscriber lacks them.
+
+    ``reason`` is ``expired`` (discarded by size or age), ``reset`` (the cursor is of another
+    log) or ``slow`` (discarded while the subscriber, connected, fell behind).
+    """
+
+    channel: str
+    id: int
+    reason: str
+
+
+class Page(NamedTuple):
+    """Part of the log as one subscriber sees it, in id order.
+
+    All the subscriber's messages in the range that ends at ``position`` are in ``messages``,
+    but for those that ``gaps`` names. A gap may lie beyond ``position``: then a later
+    page says it again. ``more`` is true when there may be further messages below the bound
+    that the read was given.
+    """
+
+    messages: list[Message]
+    gaps: list[Gap]
+    position: int
+    more: bool
