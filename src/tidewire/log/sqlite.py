@@ -1,0 +1,227 @@
+"""The log in a SQLite file: durable, embedded, and shared by the processes of one machine.
+
+Appends are committed in groups: what arrives while one transaction is on its way to the disk shares
+the next. An append is answered after its commit, so a ``kill -9`` at any moment loses no
+answered message. A second thread or two read, beside the writer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import time
+from asyncio import Future
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+
+from tidewire.log.engine import Feed
+from tidewire.log.sqlite_store import Appended, Reader, Writer, connect
+from tidewire.log.worker import Worker
+from tidewire.model import Draft, EngineUnavailable, Message, Namespaces, Page, Receipt, Since
+
+logger = logging.getLogger("tidewire.log")
+
+READERS = 2
+PATIENCE = 3  # turns of the loop
+GATHER_SECONDS = 0.001
+GROUP = 2_000  # drafts of one transaction
+WATCH_SECONDS = 0.05
+PRUNE_SECONDS = 1.0
+
+_Waiting = tuple[Sequence[Draft], "Future[list[Receipt]]"]
+
+
+class SqliteEngine:
+    """One file; see ``sqlite_store`` for what is in it."""
+
+    def __init__(
+        self,
+        path: str,
+        namespaces: Namespaces,
+        *,
+        idempotency_window: float = 120,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.epoch = ""
+        self._path = path
+        self.namespaces = namespaces
+        self._key_window = idempotency_window
+        self._clock = clock
+        self._waiting: list[_Waiting] = []
+        self._committing = False
+        self._closing = False
+        self._idle: Future[None] | None = None  # waits for the last commit
+        self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
+
+    async def open(self, feed: Feed) -> int:
+        self._loop = asyncio.get_running_loop()
+        self._feed = feed
+        self._writing = Worker("tidewire-log-writer", self._loop)
+        try:
+            self._writer = await self._writing.submit(
+                lambda: Writer(
+                    self._path,
+                    self.namespaces,
+                    idempotency_window=self._key_window,
+                    clock=self._clock,
+                )
+            )
+        except EngineUnavailable:
+            self._writing.stop()
+            raise
+        self.epoch = self._writer.epoch
+        self._reading = [
+            (
+                Worker(f"tidewire-log-reader-{number}", self._loop),
+                Reader(self._path, self.epoch, self.namespaces, self._clock),
+            )
+            for number in range(READERS)
+        ]
+        self._turn = 0
+        self._watch = connect(self._path)
+        self._version = -1  # unlike any: others may have appended since the writer looked
+        self._again(WATCH_SECONDS, self._look)
+        self._again(PRUNE_SECONDS, self._prune)
+        return self._writer.seen
+
+    async def close(self) -> None:
+        self._closing = True
+        for timer in self._timers.values():
+            timer.cancel()
+        if self._committing:
+            self._idle = self._loop.create_future()
+            await self._idle
+        self._writing.stop()
+        self._writer.close()
+        for worker, reader in self._reading:
+            worker.stop()
+            reader.close()
+        self._watch.close()
+
+    # Writing
+
+    def append(self, drafts: Sequence[Draft]) -> Future[list[Receipt]]:
+        future: Future[list[Receipt]] = self._loop.create_future()
+        self._waiting.append((drafts, future))
+        if not self._committing:
+            self._committing = True
+            self._start_gathering()
+        return future
+
+    def _start_gathering(self) -> None:
+        until = self._loop.time() + GATHER_SECONDS
+        self._loop.call_soon(self._gather, len(self._waiting), PATIENCE, until)
+
+    def _gather(self, before: int, patience: int, until: float) -> None:
+        """Commit once the loop has brought no further append for some turns.
+
+        A transaction costs as much as dozens of messages in it: to wait a few turns (some 10 µs
+        each when nothing happens) for what the last answers set off saves a quarter of the time.
+        Turns that are long, because they hand out a large round, are not waited for.
+        """
+        now = len(self._waiting)
+        if not patience or now >= GROUP or self._loop.time() >= until:
+            self._commit()
+        elif now > before:
+            self._loop.call_soon(self._gather, now, PATIENCE, until)
+        else:
+            self._loop.call_soon(self._gather, now, patience - 1, until)
+
+    def _commit(self) -> None:
+        group: list[_Waiting] = []
+        drafts: list[Draft] = []
+        for waiting in self._waiting:
+            if drafts and len(drafts) + len(waiting[0]) > GROUP:
+                break
+            group.append(waiting)
+            drafts += waiting[0]
+        del self._waiting[: len(group)]
+        commit = self._writing.submit(partial(self._writer.append, drafts))
+        commit.add_done_callback(partial(self._committed, group))
+
+    def _committed(self, group: list[_Waiting], commit: Future[Appended]) -> None:
+        if self._waiting:
+            self._start_gathering()
+        else:
+            self._committing = False
+            if self._idle is not None:
+                self._idle.set_result(None)
+        error = commit.exception()
+        if error is not None:
+            for _, future in group:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        receipts, messages = commit.result()
+        if messages:
+            self._feed(messages)
+        begin = 0
+        for drafts, future in group:
+            end = begin + len(drafts)
+            if not future.done():
+                future.set_result(receipts[begin:end])
+            begin = end
+
+    # Reading
+
+    async def read(self, after: Mapping[str, int], upto: int, limit: int, max_bytes: int) -> Page:
+        worker, reader = self._next_reader()
+        return await worker.submit(partial(reader.page, dict(after), upto, limit, max_bytes))
+
+    async def starts(self, channels: Iterable[str], since: Since) -> dict[str, int]:
+        worker, reader = self._next_reader()
+        return await worker.submit(partial(reader.starts, tuple(channels), since))
+
+    async def newest(self, channels: Iterable[str], upto: int) -> dict[str, tuple[int, int]]:
+        worker, reader = self._next_reader()
+        return await worker.submit(partial(reader.newest, tuple(channels), upto))
+
+    async def head(self) -> int:
+        worker, reader = self._next_reader()
+        return await worker.submit(reader.head)
+
+    def _next_reader(self) -> tuple[Worker, Reader]:
+        self._turn = (self._turn + 1) % READERS
+        return self._reading[self._turn]
+
+    # In the background
+
+    def _again(self, seconds: float, callback: Callable[[], None]) -> None:
+        if not self._closing:
+            self._timers[callback] = self._loop.call_later(seconds, callback)
+
+    def _data_version(self) -> int:
+        """Changes when any other connection, of this process or another, has committed."""
+        try:
+            return int(self._watch.execute("PRAGMA data_version").fetchone()[0])
+        except sqlite3.Error as error:
+            logger.warning("the log cannot be watched: %s", error)
+            return -1
+
+    def _look(self) -> None:
+        """See whether another process has appended; ask the file's shared memory, not the disk."""
+        version = self._data_version()
+        if version != self._version and not self._committing:
+            self._version = version
+            self._writing.submit(self._writer.catch_up).add_done_callback(self._looked)
+        self._again(WATCH_SECONDS, self._look)
+
+    def _looked(self, found: Future[list[Message]]) -> None:
+        error = found.exception()
+        if error is not None:
+            logger.warning("%s", error)
+            self._version = -1  # look again
+        elif messages := found.result():
+            self._feed(messages)
+
+    def _prune(self) -> None:
+        self._writing.submit(self._writer.prune).add_done_callback(self._pruned)
+
+    def _pruned(self, pruned: Future[bool]) -> None:
+        error = pruned.exception()
+        if error is not None:
+            logger.warning("%s", error)
+        # While more is left it goes on at once, in turns with the appends, and so keeps up.
+        more = error is None and pruned.result()
+        self._again(0 if more else PRUNE_SECONDS, self._prune)

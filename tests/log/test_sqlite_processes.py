@@ -1,0 +1,168 @@
+"""Several processes on one file, and processes that are killed: nothing answered is ever lost."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from tests.log.harness import Logs, draft
+from tests.log.sqlite_storage import SqliteStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+
+Told = tuple[str, int, int, str]
+"""Channel, id, ``seq`` and data of one message."""
+
+
+class Appending:
+    """One such process; *answers* and *total* as it takes them."""
+
+    def __init__(self, path: Path, name: str, answers: int, total: int = 0) -> None:
+        command = [sys.executable, "-m", "tests.log.appending_process"]
+        self.process = subprocess.Popen(
+            [*command, str(path), name, str(answers), str(total)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def line(self) -> str:
+        """The next line that it prints."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def begin(self) -> None:
+        """Let it append."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def rest(self) -> Iterator[list[Told]]:
+        """What it still printed in whole lines, until it ended."""
+        while (line := self.line()).endswith("\n"):
+            yield told(line)
+
+    def kill(self) -> None:
+        """As ``kill -9``."""
+        self.process.kill()
+
+    def end(self) -> int:
+        """Wait for it, and return its exit code."""
+        return self.process.wait(30)
+
+
+def told(line: str) -> list[Told]:
+    return [(channel, id, seq, data) for channel, id, seq, data in json.loads(line)]
+
+
+def in_file(storage: SqliteStorage) -> list[Told]:
+    """All messages of the file, in id order."""
+    rows = storage.query(
+        "SELECT c.name, m.id, m.seq, CAST(m.data AS TEXT) FROM messages m "
+        "JOIN channels c ON c.number = m.channel ORDER BY m.id"
+    )
+    return [(channel, id, seq, data) for channel, id, seq, data in rows]
+
+
+def check_counts(messages: list[Told]) -> None:
+    """Ids grow, and ``seq`` has no hole in any channel."""
+    ids = [id for _, id, _, _ in messages]
+    assert all(one < other for one, other in itertools.pairwise(ids))
+    for channel in {channel for channel, _, _, _ in messages}:
+        seqs = [seq for name, _, seq, _ in messages if name == channel]
+        assert seqs == list(range(1, len(seqs) + 1))
+
+
+class Start(Protocol):
+    """What the fixture ``start`` gives."""
+
+    def __call__(self, name: str, answers: int, total: int = 0) -> Appending:
+        """Start one such process on the test's file, and wait until it has opened it."""
+
+
+@pytest.fixture
+def start(storage: SqliteStorage) -> Iterator[Start]:
+    """Start processes; none is left when the test is over."""
+    with ExitStack() as stack:
+
+        def start(name: str, answers: int, total: int = 0) -> Appending:
+            appending = Appending(storage.path, name, answers, total)
+            stack.enter_context(appending.process)
+            stack.callback(appending.kill)
+            assert appending.line() == "open\n"
+            return appending
+
+        yield start
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> SqliteStorage:
+    return SqliteStorage(tmp_path / "log.db")
+
+
+def test_two_processes_share_one_log(storage: SqliteStorage, start: Start) -> None:
+    processes = [start(name, 300, 600) for name in ("one", "other")]
+    for process in processes:
+        process.begin()
+    feeds = []
+    answered: list[Told] = []
+    for process in processes:
+        *answers, fed = process.rest()
+        answered += itertools.chain.from_iterable(answers)
+        feeds.append(fed)
+        assert process.end() == 0
+    messages = in_file(storage)
+    assert sorted(messages) == sorted(answered)
+    assert len(messages) >= 600
+    check_counts(messages)
+    assert {data.strip('"').split()[0] for _, _, _, data in messages[:400]} == {"one", "other"}
+    for fed in feeds:  # it may end before the other's last messages
+        assert fed == messages[: len(fed)]
+        assert len(fed) >= 600
+
+
+@pytest.mark.crash
+async def test_what_was_answered_outlives_kill_9(storage: SqliteStorage, start: Start) -> None:
+    answered: list[Told] = []
+    for turn in range(4):
+        survivor = start(f"survivor{turn}", 200)
+        victim = start(f"victim{turn}", 10**9)
+        for process in (survivor, victim):
+            process.begin()
+        for _ in range(20 + 13 * turn):
+            answered += told(victim.line())
+        victim.kill()
+        for answers in victim.rest():
+            answered += answers
+        assert victim.end() == -9
+        *rest, _ = survivor.rest()
+        answered += itertools.chain.from_iterable(rest)
+        assert survivor.end() == 0
+        messages = in_file(storage)
+        assert set(answered) <= set(messages)
+        check_counts(messages)
+        # Of what was not answered there are whole appends only, at most one of each task.
+        unanswered = sorted(set(messages) - set(answered))
+        appends = {tuple(data.strip('"').split()[:3]) for _, _, _, data in unanswered}
+        assert len(appends) <= 6 * (turn + 1)
+        for name, task, step in appends:
+            batch = [d for _, _, _, d in messages if d.startswith(f'"{name} {task} {step} ')]
+            assert len(batch) == 1 + int(step) % 3
+    assert storage.query("PRAGMA integrity_check") == [("ok",)]
+    logs = Logs(storage)
+    log = await logs.open()
+    last = {channel: seq for channel, _, seq, _ in in_file(storage)}
+    for channel, seq in last.items():
+        assert (await log.append(draft(channel)))[0].seq == seq + 1
+    await logs.close_all()
