@@ -1,0 +1,8 @@
+"""Who is subscribed, where each one is in the log, and who gets what next."""
+
+from tidewire.hub.audience import Audience, Form
+from tidewire.hub.hub import Hub
+from tidewire.hub.opening import Opening, Start
+from tidewire.hub.session import Session, Sink, State
+
+__all__ = ["Audience", "Form", "Hub", "Opening", "Session", "Sink", "Start", "State"]

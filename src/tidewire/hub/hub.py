@@ -1,0 +1,312 @@
+"""The hub: hands the log's new messages to the sessions, and lets those behind catch up.
+
+New messages are gathered for one turn of the loop and handed out as a *round*: each audience
+gets its messages of the round as one piece of bytes. Large rounds are cut into slices, so that
+the loop answers others in between; the next round starts when the last one is through, with all
+that has come meanwhile. So the busier the server, the larger the rounds and the fewer the writes.
+
+Two positions matter. ``recent.head`` is the newest message taken from the log: what polls and new
+subscribers see. ``position`` is the newest message that a round has begun to hand out: a session
+may go live only when it has read exactly up to there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from tidewire.hub.audience import Audience, Delivery, Form
+from tidewire.hub.opening import (
+    PAGE_BYTES,
+    PAGE_MESSAGES,
+    Opening,
+    Start,
+    open_from_log,
+    open_from_memory,
+    start_from_log,
+    start_from_memory,
+)
+from tidewire.hub.recent import Recent
+from tidewire.hub.session import Session, State
+from tidewire.log.engine import Engine
+from tidewire.model import EngineUnavailable, Message, Page, Subscription
+
+logger = logging.getLogger("tidewire.hub")
+
+SLICE = 1_000  # deliveries a turn: some 6 ms of the loop
+ROUND_BYTES = 1 << 20
+READS_AT_ONCE = 4
+RETRY_SECONDS = 0.5
+
+_ReadKey = tuple[tuple[str, int], ...]
+
+
+class Hub:
+    """One per worker. Everything runs on one loop's thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.recent = Recent(0, engine.namespaces)
+        self.position = 0
+        self.slow_sessions = 0
+        self._prefix = ""
+        self._audiences: dict[tuple[frozenset[str], Form], Audience] = {}
+        self._by_channel: dict[str, dict[Audience, None]] = {}
+        self._fed: list[Message] = []
+        self._unsent: deque[Message] = deque()
+        self._deliveries: deque[Delivery] = deque()
+        self._ticking = False
+        self._early: list[Callable[[], None]] = []
+        self._ready: deque[Session] = deque()
+        self._readying = False
+        self._reads: dict[_ReadKey, list[tuple[Session, int]]] = {}
+        self._queued_reads: deque[_ReadKey] = deque()
+        self._reads_under_way = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Open the engine and begin to follow it.
+
+        Raises:
+            EngineUnavailable: if the engine cannot be opened.
+        """
+        self._loop = asyncio.get_running_loop()
+        head = await self.engine.open(self._feed)
+        self.recent = Recent(head, self.engine.namespaces)
+        self.position = head
+        self._prefix = f"{self.engine.epoch}-"
+
+    async def stop(self) -> None:
+        """Stop reading, and close the engine."""
+        self._queued_reads.clear()  # a read that ends would begin the next
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.engine.close()
+
+    def cursor(self, position: int) -> str:
+        """A position as clients see it."""
+        return self._prefix + str(position)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run *work* as a task that the hub keeps until it is done."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # Starting a subscription
+
+    def start_now(self, wanted: Subscription) -> Start | None:
+        """Where *wanted* starts, if memory alone can tell."""
+        return start_from_memory(self.recent, self.engine.epoch, wanted)
+
+    async def start_of(self, wanted: Subscription) -> Start:
+        """Where *wanted* starts. See ``start_from_log`` for what it raises."""
+        return await start_from_log(self.engine, self.recent, wanted)
+
+    def open_now(self, wanted: Subscription, upto: int) -> Opening | None:
+        """The start of *wanted* and its first page up to *upto*, if memory alone can tell."""
+        return open_from_memory(self.recent, self.engine.epoch, wanted, upto)
+
+    async def open(self, wanted: Subscription, upto: int) -> Opening:
+        """The start of *wanted* and its first page. See ``open_from_log`` for what it raises."""
+        return await open_from_log(self.engine, self.recent, wanted, upto)
+
+    # Rounds
+
+    def _feed(self, messages: list[Message]) -> None:
+        self._fed += messages
+        if not self._ticking:
+            self._ticking = True
+            self._loop.call_soon(self._tick)
+
+    def _tick(self) -> None:
+        self._ticking = False
+        if self._fed:
+            fed, self._fed = self._fed, []
+            self.recent.extend(fed)
+            self._unsent.extend(fed)
+        left = SLICE
+        while True:
+            if not self._deliveries:
+                if not self._unsent:
+                    return
+                self._begin_round()
+            left = self._run_deliveries(left)
+            if left <= 0:
+                break
+        if not self._ticking:
+            self._ticking = True
+            self._loop.call_soon(self._tick)
+
+    def _run_deliveries(self, most: int) -> int:
+        deliveries = self._deliveries
+        while deliveries and most > 0:
+            delivery = deliveries[0]
+            left = delivery.run(most)
+            if left > 0:
+                return 0
+            most = -left  # what is left of the slice
+            delivery.audience.delivery = None
+            deliveries.popleft()
+        return most
+
+    def _begin_round(self) -> None:
+        """Take what is unsent, up to a size, and make each audience's bytes."""
+        shares: dict[Audience, list[Message]] = {}
+        base = self.position
+        size = 0
+        unsent, by_channel = self._unsent, self._by_channel
+        while unsent and size < ROUND_BYTES:
+            message = unsent.popleft()
+            size += message.size
+            self.position = message.id
+            for audience in by_channel.get(message.channel, ()):
+                share = shares.get(audience)
+                if share is None:
+                    shares[audience] = [message]
+                else:
+                    share.append(message)
+        last = self.position
+        for audience, messages in shares.items():
+            delivery = Delivery(audience, audience.form.messages(messages), base, last)
+            audience.delivery = delivery
+            self._deliveries.append(delivery)
+        if self._early:
+            early, self._early = self._early, []
+            for callback in early:
+                callback()
+
+    def after_round(self, callback: Callable[[], None]) -> None:
+        """Call *callback* once the next round has been begun."""
+        self._early.append(callback)
+
+    def position_of(self, session: Session) -> int:
+        """The id up to which the session's stream is complete."""
+        audience = session.audience
+        if audience is None:
+            return session.reached(self.position)
+        delivery = audience.delivery
+        if delivery is None or session.position >= delivery.last:
+            return self.position
+        return max(session.position, delivery.base)
+
+    # Audiences
+
+    def add(self, session: Session) -> None:
+        """Make *session* live: it has everything up to ``position``."""
+        key = (session.channels, session.form)
+        audience = self._audiences.get(key)
+        if audience is None:
+            audience = self._audiences[key] = Audience(session.channels, session.form)
+            for channel in session.channels:
+                self._by_channel.setdefault(channel, {})[audience] = None
+        session.channels = audience.channels
+        audience.members[session] = None
+        session.go_live(audience, self.position)
+
+    def remove(self, session: Session) -> None:
+        """Take *session* out of its audience."""
+        audience = session.audience
+        if audience is None:
+            return
+        del audience.members[session]
+        if not audience.members:
+            del self._audiences[audience.channels, audience.form]
+            for channel in audience.channels:
+                audiences = self._by_channel[channel]
+                del audiences[audience]
+                if not audiences:
+                    del self._by_channel[channel]
+
+    def count_slow(self) -> None:
+        """Count a session that fell behind because its client took its bytes too slowly."""
+        self.slow_sessions += 1
+
+    # Catching up
+
+    def catch_up(self, session: Session) -> None:
+        """Move *session* on by one page; called again until it is live.
+
+        Does nothing while the session is congested: its sink's ``resume`` comes back here.
+        """
+        if session.state is not State.CATCHING_UP or session.congested:
+            return
+        position = self.position
+        if any(after > position for after in session.after.values()):
+            # It knows more than the rounds have handed out; it joins when they get there.
+            self.after_round(partial(self.catch_up, session))
+            return
+        page = self.recent.read(session.after, position, PAGE_MESSAGES, PAGE_BYTES)
+        if page is not None:
+            self._give(session, page)
+            return
+        key = tuple(session.after.items())
+        waiting = self._reads.get(key)
+        if waiting is not None:  # the same read is under way: one serves all
+            waiting.append((session, session.turn))
+            return
+        self._reads[key] = [(session, session.turn)]
+        self._queued_reads.append(key)
+        self._start_reads()
+
+    def _catch_up_if(self, session: Session, turn: int) -> None:
+        """Catch up, unless the session was moved on by something else since *turn*."""
+        if session.turn == turn:
+            self.catch_up(session)
+
+    def _give(self, session: Session, page: Page) -> None:
+        data = session.take(page)
+        if data:
+            session.write(data)
+        self.advance(session, more=page.more)
+
+    def advance(self, session: Session, *, more: bool) -> None:
+        """After a page: live if that was all, else another page in a later turn of the loop."""
+        if session.state is not State.CATCHING_UP or session.congested:
+            return
+        if not more and all(after == self.position for after in session.after.values()):
+            self.add(session)
+            return
+        self._ready.append(session)
+        if not self._readying:
+            self._readying = True
+            self._loop.call_soon(self._run_ready)
+
+    def _run_ready(self) -> None:
+        """One page for each session that waits for its turn, at most a bounded number a turn."""
+        self._readying = False
+        for _ in range(min(len(self._ready), 64)):
+            self.catch_up(self._ready.popleft())
+        if self._ready and not self._readying:
+            self._readying = True
+            self._loop.call_soon(self._run_ready)
+
+    def _start_reads(self) -> None:
+        while self._queued_reads and self._reads_under_way < READS_AT_ONCE:
+            self._reads_under_way += 1
+            self.spawn(self._read(self._queued_reads.popleft()))
+
+    async def _read(self, key: _ReadKey) -> None:
+        page: Page | None = None
+        try:
+            page = await self.engine.read(dict(key), self.position, PAGE_MESSAGES, PAGE_BYTES)
+        except EngineUnavailable as error:
+            logger.warning("catching up waits for the engine: %s", error.detail)
+        except Exception:
+            logger.exception("a read failed; it is tried again")
+        finally:
+            self._reads_under_way -= 1
+            waiting = self._reads.pop(key)
+            self._start_reads()
+        for session, turn in waiting:
+            if session.turn != turn or session.state is not State.CATCHING_UP:
+                continue
+            if page is None:
+                self._loop.call_later(RETRY_SECONDS, self._catch_up_if, session, turn)
+            else:
+                self._give(session, page)

@@ -1,0 +1,276 @@
+"""The session: one subscriber's place in the log, whatever the transport.
+
+Theory of operation
+===================
+
+A session is in one of three states:
+
+    CATCHING_UP ──(reached the hub's position)──▶ LIVE
+         ▲                                         │
+         └──(congested, or new channels)───────────┘        any ──(close)──▶ CLOSED
+
+*Catching up*, ``after`` says for each channel up to which id the subscriber has everything. The
+hub reads a page after it (from memory when it can, else from the engine) and ``take`` writes it.
+While the sink is congested nothing is read: the log holds the messages, so a slow subscriber
+costs no queue. When ``after`` equals the hub's position the session goes live.
+
+*Live*, the session is a member of an audience, and ``position`` is the last id that it was served.
+It may lag behind the hub's position, when nothing came for its channels, or when a large
+round has not reached it yet; ``Hub.position_of`` tells the two apart.
+
+A sink that answers ``False`` to a write has taken the bytes, but wants no more until it calls
+``resume``. So leaving ``LIVE`` loses nothing and repeats nothing: what was written is behind
+``position``, what was not is in the log.
+
+Rules for who changes this file: every change of ``audience``, ``after`` or ``position`` happens on
+the loop's thread without an await in between, and one of ``after`` changes ``turn`` too: a read
+carries the session's ``turn``, and is thrown away when that has changed meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Protocol
+
+from tidewire.model import Gap, Message, Page
+from tidewire.model.envelope import GapNotice, Ready
+
+if TYPE_CHECKING:
+    from tidewire.hub.audience import Audience, Form
+    from tidewire.hub.hub import Hub
+    from tidewire.hub.opening import Opening
+
+
+logger = logging.getLogger("tidewire.hub")
+
+_NONE: frozenset[str] = frozenset()
+
+
+class State(Enum):
+    """Where a session is in its life."""
+
+    CATCHING_UP = auto()
+    LIVE = auto()
+    CLOSED = auto()
+
+
+class Sink(Protocol):
+    """Where a session's bytes go."""
+
+    def write(self, data: bytes) -> bool:
+        """Take *data* whole. ``False``: nothing more, until ``Session.resume`` is called."""
+        ...
+
+
+class Session:
+    """One subscriber; ``close`` it when its connection is gone."""
+
+    __slots__ = (
+        "_gaps",
+        "_unread",
+        "_waiting_for_live",
+        "after",
+        "audience",
+        "channels",
+        "congested",
+        "form",
+        "hub",
+        "id",
+        "position",
+        "sink",
+        "state",
+        "turn",
+    )
+
+    def __init__(self, hub: Hub, sink: Sink, form: Form, id: str) -> None:
+        self.hub = hub
+        self.sink = sink
+        self.form = form
+        self.id = id
+        self.state = State.CATCHING_UP
+        self.channels: frozenset[str] = frozenset()
+        self.audience: Audience | None = None
+        self.position = 0
+        self.after: dict[str, int] = {}
+        self.congested = False
+        self.turn = 0
+        self._gaps: list[Gap] = []  # to be told when the stream has come to their ids
+        self._unread = _NONE  # channels of which no page has been read since they were asked for
+        self._waiting_for_live: list[Callable[[], None]] | None = None
+
+    @property
+    def cursor(self) -> str:
+        """A right cursor for all the session's channels at this point of its stream."""
+        return self.hub.cursor(self.hub.position_of(self))
+
+    def begin(self, opening: Opening | None) -> bytes:
+        """Start at *opening*, or without channels; return ``ready`` and the first page as bytes.
+
+        The caller writes them behind the stream's head, then calls ``go_on``.
+        """
+        if opening is None:
+            cursor = self.hub.cursor(self.hub.recent.head)
+            return self.form.control(Ready(cursor, self.id, False, ()), cursor)
+        self.after.update(opening.start.after)
+        self._gaps += opening.start.gaps
+        channels = tuple(self.after)
+        self.channels = self._unread = frozenset(channels)
+        cursor = self.hub.cursor(min(self.after.values()))
+        ready = Ready(cursor, self.id, opening.recovered, channels)
+        return self.form.control(ready, cursor) + self.take(opening.page)
+
+    def go_on(self, *, more: bool, congested: bool) -> None:
+        """The bytes of ``begin`` were written; *more* is what its page said."""
+        if congested:
+            self.fall_behind()
+        self.hub.advance(self, more=more)
+
+    def wait_at(self, after: dict[str, int]) -> None:
+        """Stand at *after* without reading on: for a poll that waits to be held."""
+        self.after = after
+        self.channels = frozenset(after)
+
+    # Catching up
+
+    def follow(self, after: dict[str, int], gaps: list[Gap]) -> None:
+        """Also follow the channels of *after*, each from its id; *gaps* are told in their place."""
+        self.leave()
+        self.after.update(after)
+        self._gaps += gaps
+        self._unread |= after.keys()
+        self._set_channels()
+        self.hub.catch_up(self)
+
+    def unfollow(self, channels: frozenset[str]) -> None:
+        """Follow these channels no longer; nothing of theirs is written after this returns."""
+        self.leave()
+        for channel in channels:
+            self.after.pop(channel, None)
+        self._gaps = [gap for gap in self._gaps if gap.channel not in channels]
+        self._unread -= channels
+        self._set_channels()
+        self.hub.catch_up(self)
+
+    def _set_channels(self) -> None:
+        self.channels = frozenset(self.after)
+        self.turn += 1
+
+    def take(self, page: Page) -> bytes:
+        """Move past *page* and return the bytes that carry it, ``b""`` for an empty one.
+
+        What the first page of a channel finds missing was gone before it was asked for; later
+        it is gone because the subscriber was slow.
+        """
+        self.turn += 1  # a second read under way from the same place must not be taken too
+        after = self.after
+        for gap in page.gaps:
+            # Told in its place in the order; not to be found again by the next read.
+            after[gap.channel] = gap.id
+            reason = "expired" if gap.channel in self._unread else "slow"
+            self._gaps.append(gap._replace(reason=reason))
+        self._unread = _NONE
+        end = page.position
+        for channel, position in after.items():
+            if position < end:
+                after[channel] = end
+        if self._gaps:
+            return self._with_gaps(page.messages, end)
+        return self.form.messages(page.messages) if page.messages else b""
+
+    def _with_gaps(self, messages: list[Message], end: int) -> bytes:
+        """*messages* with each gap up to *end* between those before and those after it."""
+        parts: list[bytes] = []
+        begin = 0
+        due = sorted((gap for gap in self._gaps if gap.id <= end), key=lambda gap: gap.id)
+        self._gaps = [gap for gap in self._gaps if gap.id > end]
+        for gap in due:
+            index = begin
+            while index < len(messages) and messages[index].id <= gap.id:
+                index += 1
+            if index > begin:
+                parts.append(self.form.messages(messages[begin:index]))
+                begin = index
+            cursor = self.hub.cursor(gap.id)
+            parts.append(self.form.control(GapNotice(cursor, gap.channel, gap.reason), cursor))
+        if begin < len(messages):
+            parts.append(self.form.messages(messages[begin:]))
+        return b"".join(parts)
+
+    def write(self, data: bytes) -> None:
+        """Write bytes of the stream outside a round."""
+        try:
+            if not self.sink.write(data):
+                self.fall_behind()
+        except Exception as error:
+            self.give_up(error)
+
+    def reached(self, otherwise: int) -> int:
+        """The id up to which a stream that catches up is complete; *otherwise*: without channels.
+
+        It is below any gap that is still to be told, so that who resumes there is told of it.
+        """
+        position = min(self.after.values(), default=otherwise)
+        for gap in self._gaps:
+            position = min(position, max(gap.id - 1, 0))
+        return position
+
+    # Between the states
+
+    def go_live(self, audience: Audience, position: int) -> None:
+        """Enter *audience*: everything up to *position* was written."""
+        self.audience = audience
+        self.position = position
+        self.after = {}
+        self.state = State.LIVE
+        waiting, self._waiting_for_live = self._waiting_for_live, None
+        for callback in waiting or ():
+            callback()
+
+    def when_live(self, callback: Callable[[], None]) -> None:
+        """Call *callback* once the session is live; at once if it is."""
+        if self.state is State.LIVE:
+            callback()
+        elif self.state is State.CATCHING_UP:
+            if self._waiting_for_live is None:
+                self._waiting_for_live = []
+            self._waiting_for_live.append(callback)
+
+    def leave(self) -> None:
+        """Leave the audience, if the session is in one, and go back to catching up."""
+        if self.audience is not None:
+            self.after = dict.fromkeys(self.channels, self.hub.position_of(self))
+            self.hub.remove(self)
+            self.audience = None
+            self.state = State.CATCHING_UP
+        self.turn += 1
+
+    def fall_behind(self) -> None:
+        """The sink is congested: read on from the log when it has drained."""
+        self.congested = True
+        self.hub.count_slow()
+        self.leave()
+
+    def resume(self) -> None:
+        """The sink has drained."""
+        if self.congested:
+            self.congested = False
+            if self.state is State.CATCHING_UP:
+                self.hub.catch_up(self)
+
+    def give_up(self, error: Exception) -> None:
+        """The sink has failed, which no sink should: say so, and go on with the others."""
+        logger.error("a subscriber was given up", exc_info=error)
+        self.close()
+
+    def close(self) -> None:
+        """Forget the subscriber."""
+        if self.state is not State.CLOSED:
+            if self.audience is not None:
+                self.hub.remove(self)
+                self.audience = None
+            self.state = State.CLOSED
+            self.turn += 1
+            self.after = {}
+            self._waiting_for_live = None

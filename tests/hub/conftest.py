@@ -1,0 +1,55 @@
+"""A loop of their own for the tests of the hub, which they turn by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+from hypothesis import settings
+
+from tests.hub.world import HeldEngine, World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# The same examples in every run, however slow the machine.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.load_profile("same")
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop that stands still unless a test turns it."""
+    loop = asyncio.new_event_loop()
+    yield loop
+    loop.close()
+
+
+class MakeWorld(Protocol):
+    """What the fixture ``make_world`` gives."""
+
+    def __call__(
+        self, *, recent: int = 10_000, size: int = 10_000, held: bool = False
+    ) -> World: ...
+
+
+@pytest.fixture
+def make_world(loop: asyncio.AbstractEventLoop) -> Iterator[MakeWorld]:
+    """Make worlds that end with the test."""
+    worlds: list[World] = []
+
+    def make(*, recent: int = 10_000, size: int = 10_000, held: bool = False) -> World:
+        world = World(loop, recent=recent, size=size, wrap=HeldEngine if held else None)
+        worlds.append(world)
+        return world
+
+    yield make
+    for world in worlds:
+        world.end()
+
+
+@pytest.fixture
+def world(make_world: MakeWorld) -> World:
+    """A world with room for everything."""
+    return make_world()

@@ -1,0 +1,235 @@
+"""What the hub keeps in memory, compared with the log that it is a part of."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tidewire.hub.recent import Recent
+from tidewire.log import MemoryEngine
+from tidewire.model import Draft, Gap, Message, Namespaces, Page, Retention
+
+FIRST_ID = 1_000_000
+A_YEAR_US = 365 * 86_400 * 1_000_000
+CHANNELS = ("a", "b", "c")
+
+
+class Clock:
+    """A clock that the test sets, in seconds."""
+
+    def __init__(self) -> None:
+        self.now = FIRST_ID / 1_000_000
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Both:
+    """A log, and the part of it that is kept in memory."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        most: int = 10_000,
+        max_bytes: int = 1 << 20,
+        most_channels: int = 100,
+        retention: Retention | None = None,
+    ) -> None:
+        self.loop = loop
+        self.clock = Clock()
+        namespaces = Namespaces(retention or Retention(10_000, A_YEAR_US))
+        self.log = MemoryEngine(namespaces, clock=self.clock)
+        self.recent = Recent(
+            0,
+            namespaces,
+            clock=self.clock,
+            most=most,
+            max_bytes=max_bytes,
+            most_channels=most_channels,
+        )
+        self.messages: list[Message] = []
+        self._fed: list[Message] = []
+        loop.run_until_complete(self.log.open(self._fed.extend))
+
+    def publish(self, channel: str, size: int = 1) -> Message:
+        """Publish a message of *size* bytes."""
+        self.log.append([Draft(channel, b"1" * size)])
+        self.recent.extend(self._fed)
+        self.messages += self._fed
+        self._fed.clear()
+        return self.messages[-1]
+
+    def read_log(self, after: dict[str, int], upto: int, limit: int, max_bytes: int) -> Page:
+        """The log's own page."""
+        return self.loop.run_until_complete(self.log.read(after, upto, limit, max_bytes))
+
+    def hides(self, gap: Gap, after: int, upto: int) -> bool:
+        """Whether *gap* is for a message up to *upto*; the log tells of later ones too."""
+        return any(m.channel == gap.channel and after < m.id <= upto for m in self.messages)
+
+    def close(self) -> None:
+        """End the log."""
+        self.loop.run_until_complete(self.log.close())
+
+
+class Read(NamedTuple):
+    """A read; ids are counted from the first message's."""
+
+    after: dict[str, int]
+    upto: int
+    limit: int
+    max_bytes: int
+
+
+def shown(page: Page) -> Page:
+    """*page* with messages that compare as equal: the log's are copies."""
+    messages: list[Any] = [(m.id, m.channel, m.seq, m.data) for m in page.messages]
+    return page._replace(messages=messages)
+
+
+READS = st.builds(
+    Read,
+    st.dictionaries(st.sampled_from(CHANNELS), st.integers(-1, 30), min_size=1),
+    st.integers(0, 32),
+    st.integers(1, 8),
+    st.integers(1, 20),
+)
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.tuples(st.sampled_from(CHANNELS), st.integers(1, 5)), max_size=30),
+    st.integers(0, 20),
+    st.integers(1, 40),
+    st.integers(0, 12),
+    st.lists(READS, min_size=1, max_size=10),
+)
+def test_a_page_from_memory_is_the_page_of_the_log(
+    published: list[tuple[str, int]], most: int, max_bytes: int, kept: int, reads: list[Read]
+) -> None:
+    loop = asyncio.new_event_loop()
+    both = Both(loop, most=most, max_bytes=max_bytes, retention=Retention(kept, A_YEAR_US))
+    try:
+        for channel, size in published:
+            both.publish(channel, size)
+        for read in reads:
+            after = {channel: FIRST_ID + back for channel, back in read.after.items()}
+            upto = min(FIRST_ID + read.upto, both.recent.head)
+            page = both.recent.read(after, upto, read.limit, read.max_bytes)
+            expected = both.read_log(after, upto, read.limit, read.max_bytes)
+            gaps = [gap for gap in expected.gaps if both.hides(gap, after[gap.channel], upto)]
+            if page is not None:
+                assert shown(page) == shown(expected._replace(gaps=gaps))
+            elif min(after.values()) >= both.recent.floor:
+                assert gaps, "memory has it all, and said that it does not know"
+    finally:
+        both.close()
+        loop.close()
+
+
+@pytest.fixture
+def both(loop: asyncio.AbstractEventLoop) -> Both:
+    """Memory for five messages of 40 bytes in all, and of three channels."""
+    return Both(loop, most=5, max_bytes=40, most_channels=3)
+
+
+def read(both: Both, channel: str, after: int) -> list[int] | None:
+    """The ids that memory gives, if it knows."""
+    page = both.recent.read({channel: after}, both.recent.head, 100, 1 << 20)
+    return None if page is None else [message.id for message in page.messages]
+
+
+def test_all_above_the_floor_is_there(both: Both) -> None:
+    ids = [both.publish("a").id for _ in range(8)]
+    assert both.recent.floor == ids[2]
+    assert both.recent.head == ids[7]
+    assert read(both, "a", ids[2]) == ids[3:]
+    assert read(both, "a", ids[1]) is None
+    assert read(both, "a", ids[7]) == []
+
+
+def test_a_quiet_channel_is_known_below_the_floor(both: Both) -> None:
+    """Nothing newer than the cursor: no need to ask the log."""
+    quiet = both.publish("quiet").id
+    for _ in range(8):
+        both.publish("a")
+    assert quiet < both.recent.floor
+    assert read(both, "quiet", quiet) == []
+    assert read(both, "quiet", quiet - 1) is None
+    assert read(both, "unknown", quiet) is None
+    assert read(both, "unknown", both.recent.floor) == []
+
+
+def test_bytes_are_bounded(both: Both) -> None:
+    ids = [both.publish("a", 20).id for _ in range(3)]
+    assert both.recent.floor == ids[0]
+    both.publish("a", 100)
+    assert read(both, "a", both.recent.head - 1) is None, "larger than all of memory"
+    assert both.recent.floor == both.recent.head
+
+
+def test_channels_are_bounded(both: Both) -> None:
+    for channel in "abcdef":
+        both.publish(channel)
+    assert [both.recent.newest((channel,)) is not None for channel in "abcdef"] == [
+        False, False, False, True, True, True,
+    ]  # fmt: skip
+
+
+def test_what_was_learned_is_bounded_too(both: Both) -> None:
+    """Else polls for channels that nobody publishes in would fill the memory."""
+    for n in range(1_000):
+        both.recent.learn({f"c{n}": (0, 0)})
+    assert sum(both.recent.newest((f"c{n}",)) is not None for n in range(1_000)) == 3
+    both.recent.learn({f"d{n}": (0, 0) for n in range(10)})
+    assert sum(both.recent.newest((f"d{n}",)) is not None for n in range(10)) == 3
+
+
+def test_newest_of_many_channels(both: Both) -> None:
+    both.clock.now += 1
+    a = both.publish("a")
+    b = both.publish("b")
+    assert both.recent.newest(("a",)) == (a.id, a.time)
+    assert both.recent.newest(("b", "a")) == (b.id, b.time)
+    assert both.recent.newest(("a", "unknown")) is None
+    both.recent.learn({"unknown": (0, 0)})
+    assert both.recent.newest(("a", "unknown")) == (a.id, a.time)
+
+
+def test_what_was_learned_is_never_newer_than_what_was_fed(both: Both) -> None:
+    """The log was asked, and meanwhile a message came."""
+    a = both.publish("a")
+    both.recent.learn({"a": (a.id - 5, a.time)})
+    assert both.recent.newest(("a",)) == (a.id, a.time)
+    both.recent.learn({"b": (7, 7)})
+    both.recent.learn({"b": (9, 9)})
+    assert both.recent.newest(("b",)) == (9, 9)
+
+
+def test_what_is_too_old_for_the_log_is_for_the_log_to_tell(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    both = Both(loop, retention=Retention(100, 10_000_000))
+    old = both.publish("a").id
+    both.clock.now += 8
+    new = both.publish("a").id
+    assert read(both, "a", old - 1) == [old, new]
+    both.clock.now += 3
+    assert read(both, "a", old - 1) is None
+    assert read(both, "a", old) == [new]
+    assert [gap.id for gap in both.read_log({"a": old - 1}, new, 9, 99).gaps] == [old]
+
+
+def test_encodings_are_forgotten_with_the_message(both: Both) -> None:
+    message = both.publish("a")
+    message.forms = {"form": b"bytes"}
+    assert message.envelope
+    for _ in range(5):
+        both.publish("a")
+    kept: list[object] = [message.forms, message.made_envelope]
+    assert kept == [None, None]
