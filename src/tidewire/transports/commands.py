@@ -1,0 +1,70 @@
+"""The commands that a client sends over a WebSocket."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from tidewire.transports.publish import MISSING, Publication
+
+Ref = int | str | None
+
+
+class _Command(msgspec.Struct, tag_field="type", forbid_unknown_fields=True):
+    """``ref`` comes back in the answer."""
+
+    ref: Ref = None
+
+
+class Subscribe(_Command, tag="subscribe"):
+    """``channels`` as a list, or as an object of channel → cursor or since."""
+
+    channels: list[str] | dict[str, str | int] = []
+    since: str | int | None = None
+    cursor: str | None = None
+
+
+class Unsubscribe(_Command, tag="unsubscribe"):
+    channels: list[str] = []
+
+
+class Publish(_Command, tag="publish"):
+    channel: str | None = None
+    data: msgspec.Raw = MISSING
+    event: str | None = None
+    headers: dict[str, str] | None = None
+    key: str | None = None
+    encoding: Literal["base64"] | None = None
+    messages: list[Publication] | None = None
+
+
+class History(_Command, tag="history"):
+    channel: str = ""
+    cursor: str | None = None
+    since: str | int | None = None
+    limit: int = 100
+
+
+class Ping(_Command, tag="ping"):
+    pass
+
+
+Command = Subscribe | Unsubscribe | Publish | History | Ping
+
+decode_command = msgspec.json.Decoder(Command).decode
+
+
+class _Head(msgspec.Struct):
+    ref: Ref = None
+
+
+_decode_head = msgspec.json.Decoder(_Head).decode
+
+
+def ref_of(data: bytes) -> Ref:
+    """The ``ref`` of what is no command, as far as it can be made out."""
+    try:
+        return _decode_head(data).ref
+    except (msgspec.MsgspecError, RecursionError):
+        return None

@@ -1,0 +1,109 @@
+"""Long polling: the session machine, run for one answer.
+
+A poll that finds nothing is held as a live session, whose first bytes are its answer. All held
+polls of the same channels share those bytes, as streams do.
+"""
+
+from __future__ import annotations
+
+from tidewire.hub import Hub, Opening, Session, State
+from tidewire.model import Cursor, EngineUnavailable, Subscription
+from tidewire.transports.polling import Poll, gap_notices, poll_form, position_after
+from tidewire.transports.wire import Responder
+
+
+class LongPoll:
+    """One held request. Implements the server's ``Pending`` and the hub's ``Sink``.
+
+    *headers* are the answer's constant lines; *deadline* is in seconds of the loop's clock.
+    """
+
+    __slots__ = ("_deadline", "_form", "_headers", "_hub", "_responder", "session")
+
+    def __init__(
+        self,
+        responder: Responder,
+        hub: Hub,
+        *,
+        raw: bool,
+        recovered: bool,
+        headers: bytes,
+        deadline: float,
+    ) -> None:
+        self._responder = responder
+        self._hub = hub
+        self._form: Poll = poll_form(raw=raw, recovered=recovered)
+        self._headers = headers
+        self._deadline = deadline
+        self.session = Session(hub, self, self._form, "")
+
+    def begin(self, opening: Opening) -> None:
+        """Answer with what *opening* found up to the log's head; hold when that is nothing."""
+        start, page, _ = opening
+        gaps = gap_notices(start.gaps, page.gaps, self._hub.engine.epoch)
+        position = position_after(page, start.after)
+        if page.messages or gaps:
+            cursor = self._hub.cursor(position).encode()
+            self._answer(self._form.answer(page.messages, cursor, gaps, more=page.more), cursor)
+            return
+        self.session.wait_at(dict.fromkeys(start.after, position))
+        if position == self._hub.position:
+            self._hub.add(self.session)
+        elif position > self._hub.position:
+            # A round is to come that must not come to this poll: it has those messages.
+            self._hub.after_round(self._look_again)
+        else:  # rounds have gone by since it was opened
+            self._look_again()
+
+    def _look_again(self) -> None:
+        if self.session.state is State.CLOSED:
+            return
+        epoch = self._hub.engine.epoch
+        after = self.session.after
+        cursors = tuple(Cursor(epoch, position) for position in after.values())
+        wanted = Subscription(tuple(after), cursors)
+        opening = self._hub.open_now(wanted, self._hub.recent.head)
+        if opening is not None:
+            self.begin(opening)
+        else:
+            self._hub.spawn(self._look_in_log(wanted))
+
+    async def _look_in_log(self, wanted: Subscription) -> None:
+        try:
+            opening = await self._hub.open(wanted, self._hub.recent.head)
+        except EngineUnavailable:
+            opening = None
+        if self.session.state is not State.CLOSED:
+            if opening is None:
+                self._answer_nothing()
+            else:
+                self.begin(opening)
+
+    def write(self, data: bytes) -> bool:
+        """The hub's round has come to this poll: *data* is the whole answer."""
+        self._answer(data, self.session.cursor.encode())
+        return True
+
+    def _answer(self, body: bytes, cursor: bytes) -> None:
+        self.session.close()
+        headers = b'%bETag: "%b"\r\nTidewire-Cursor: %b\r\n' % (self._headers, cursor, cursor)
+        self._responder.respond(200, headers, body)
+
+    def _answer_nothing(self) -> None:
+        cursor = self.session.cursor.encode()
+        self.session.close()
+        self._responder.respond(204, b"%bTidewire-Cursor: %b\r\n" % (self._headers, cursor), b"")
+
+    # Pending
+
+    def on_timer(self, now: float) -> float:
+        if now < self._deadline:
+            return self._deadline - now
+        self._answer_nothing()
+        return 0
+
+    def drain(self) -> None:
+        self._answer_nothing()
+
+    def lost(self) -> None:
+        self.session.close()

@@ -1,0 +1,141 @@
+"""What both kinds of polling answer: a page of envelopes, the cursor after it, and validators."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from email.utils import formatdate, parsedate_to_datetime
+
+from tidewire.model import Gap, InvalidCursor, Message, Page, parse_cursor
+from tidewire.model.envelope import Control, GapNotice, encode_control
+
+COMMIT_SECONDS = 1.0  # from a message's acceptance until polls see it, at most
+
+
+class Poll:
+    """The form of a poll's body. *recovered* is what the answer says of the client's cursor."""
+
+    __slots__ = ("_raw", "_recovered")
+
+    def __init__(self, *, raw: bool, recovered: bool) -> None:
+        self._raw = raw
+        self._recovered = recovered
+
+    def messages(self, messages: list[Message]) -> bytes:
+        """The whole body of an answer that ends with the last of *messages*."""
+        return self.answer(messages, messages[-1].cursor, [])
+
+    def control(self, envelope: Control, cursor: str) -> bytes:
+        """Polls have no place for control envelopes: ``answer`` says it all."""
+        raise NotImplementedError
+
+    def answer(
+        self,
+        messages: list[Message],
+        cursor: bytes,
+        gaps: list[GapNotice],
+        *,
+        more: bool = False,
+        extra: bytes = b"",
+    ) -> bytes:
+        """The body that carries *messages* and goes on from *cursor*."""
+        items = (
+            [_raw_item(message) for message in messages]
+            if self._raw
+            else [m.envelope for m in messages]
+        )
+        return b'{"messages":[%b],"cursor":"%b","hasNew":%b,"recovered":%b,"gaps":[%b]%b%b}' % (
+            b",".join(items),
+            cursor,
+            b"true" if messages else b"false",
+            b"true" if self._recovered and not gaps else b"false",
+            b",".join([encode_control(gap) for gap in gaps]),
+            b',"more":true' if more else b"",
+            extra,
+        )
+
+
+_FORMS = {
+    (raw, recovered): Poll(raw=raw, recovered=recovered)
+    for raw in (False, True)
+    for recovered in (False, True)
+}
+
+
+def poll_form(*, raw: bool, recovered: bool) -> Poll:
+    """The one object of each form, so that equal polls share an audience."""
+    return _FORMS[raw, recovered]
+
+
+def gap_notices(gaps: list[Gap], page_gaps: list[Gap], epoch: str) -> list[GapNotice]:
+    """Resets and what a page found missing, as a poll tells them."""
+    return [
+        GapNotice(f"{epoch}-{gap.id}", gap.channel, gap.reason)
+        for gap in sorted(gaps + page_gaps, key=lambda gap: gap.id)
+    ]
+
+
+def position_after(page: Page, after: Mapping[str, int]) -> int:
+    """The position of an answer that carries *page*, read with the bounds *after*.
+
+    It may be beyond the page's when the client's own cursors are, but only if all of them are: the
+    one cursor of the answer goes on for every channel.
+    """
+    return page.position if page.more else max(page.position, min(after.values()))
+
+
+def _raw_item(message: Message) -> bytes:
+    # Data is JSON already: a string stands for its text, binary is its string of Base64.
+    return message.data
+
+
+def entity_tag(epoch: str, position: int) -> bytes:
+    """The validator of an answer that is complete up to *position*.
+
+    That is the newest message of the polled channels, so the tag changes with the next one; or
+    the end of a page that has more behind it, so that the rest is never taken for old.
+    """
+    return b'"%b-%d"' % (epoch.encode(), position)
+
+
+def tagged_position(if_none_match: str, epoch: str) -> int | None:
+    """The position that a single tag of this log stands for."""
+    tag = if_none_match.strip().removeprefix("W/").strip('"')
+    try:
+        cursor = parse_cursor(tag)
+    except InvalidCursor:
+        return None
+    return cursor.id if cursor.epoch == epoch else None
+
+
+def last_modified(newest_ms: int, now: float) -> int:
+    """The second to give as ``Last-Modified``.
+
+    HTTP dates have whole seconds. While the second of the newest message still runs, another may
+    come in it and would never be noticed by ``If-Modified-Since``: so the second before is given,
+    and the client asks once more than it had to. So also while a message that was accepted in
+    that second may still be on its way to the disk.
+    """
+    second = newest_ms // 1000
+    return second if now >= second + 1 + COMMIT_SECONDS else second - 1
+
+
+def http_date(second: float) -> str:
+    """A time as HTTP writes it (RFC 9110 section 5.6.7)."""
+    return formatdate(second, usegmt=True)
+
+
+def unmodified_since(header: str, newest_ms: int) -> bool:
+    """Whether nothing came after the date of ``If-Modified-Since``; a malformed one is ignored."""
+    try:
+        since = parsedate_to_datetime(header).timestamp()
+    except (ValueError, IndexError, TypeError, OverflowError):
+        return False
+    return newest_ms // 1000 <= since <= time.time() + 1
+
+
+def matches(if_none_match: bytes, tag: bytes) -> bool:
+    """Whether ``If-None-Match`` lists *tag*, compared weakly (RFC 9110 section 13.1.2)."""
+    if if_none_match == tag or if_none_match == b"*":
+        return True
+    return any(part.strip().removeprefix(b"W/") == tag for part in if_none_match.split(b","))

@@ -1,0 +1,116 @@
+"""The subscriber's query: the same parameters on all four transports."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from tidewire.model import BadRequest, Cursor, Subscription, channel_names, parse_cursor
+from tidewire.model.subscription import NOW, parse_since
+
+MIN_WAIT = 1.0
+MAX_WAIT = 60.0
+DEFAULT_WAIT = 30.0
+
+_SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?", re.ASCII)
+
+
+class Query(NamedTuple):
+    """What a subscriber's URL asks for.
+
+    ``subscription`` has no channels when none were named. ``wait`` is in seconds, ``None`` when
+    it was not given.
+    """
+
+    subscription: Subscription
+    raw: bool
+    wait: float | None
+
+
+def parameters(query: bytes) -> dict[str, list[str]]:
+    """The parameters of a URL's query, percent-decoded; every value of a repeated one.
+
+    Raises:
+        BadRequest: if a value is not UTF-8 when decoded.
+    """
+    values: dict[str, list[str]] = {}
+    for part in query.split(b"&"):
+        if part:
+            name, _, value = part.partition(b"=")
+            try:
+                values.setdefault(_decoded(name), []).append(_decoded(value))
+            except UnicodeDecodeError:
+                raise BadRequest("the query of the URL is not UTF-8 when percent-decoded") from None
+    return values
+
+
+def _decoded(part: bytes) -> str:
+    if b"%" in part or b"+" in part:
+        part = unquote_to_bytes(part.replace(b"+", b" "))
+    return part.decode()
+
+
+def parse_query(
+    values: dict[str, list[str]], last_event_id: str | None, most_channels: int
+) -> Query:
+    """Read a subscriber's parameters.
+
+    *last_event_id* is the header's value; it wins over the URL, because a browser's EventSource
+    reconnects with its old URL and a newer header.
+
+    Raises:
+        BadRequest: if a parameter is malformed. ``Query.subscription`` checks the number of
+            cursors only when it is opened.
+    """
+    channels = (
+        channel_names(",".join(values["channels"]), most_channels) if "channels" in values else ()
+    )
+    cursors = ""
+    if last_event_id:
+        cursors = last_event_id
+    elif "cursor" in values:
+        cursors = ",".join(values["cursor"])
+    elif "lastEventId" in values:
+        cursors = ",".join(values["lastEventId"])
+    since = parse_since(values["since"][-1]) if "since" in values else NOW
+    wait = _wait(values["wait"][-1]) if "wait" in values else None
+    shape = values["format"][-1] if "format" in values else "envelope"
+    if shape not in ("envelope", "raw"):
+        raise BadRequest(f"format={shape[:40]!r}: use envelope or raw", code="invalid_format")
+    if shape == "raw" and len(channels) > 1:
+        raise BadRequest("format=raw carries the data of one channel only", code="invalid_format")
+    parsed = parse_cursors(cursors)
+    if len(parsed) > 1 and len(parsed) != len(channels):
+        raise BadRequest(
+            f"{len(parsed)} cursors for {len(channels)} channels: give one, or one for each",
+            code="invalid_cursor",
+        )
+    return Query(Subscription(channels, parsed, since), shape == "raw", wait)
+
+
+def parse_cursors(text: str) -> tuple[Cursor, ...]:
+    """Read a comma-separated list of cursors.
+
+    Raises:
+        InvalidCursor: if one is malformed.
+    """
+    return tuple(parse_cursor(part) for part in text.split(",")) if text else ()
+
+
+def _wait(text: str) -> float:
+    wait = float(text) if _SECONDS.fullmatch(text) else -1.0
+    if not MIN_WAIT <= wait <= MAX_WAIT:
+        raise BadRequest(f"wait={text[:40]!r}: use seconds from 1 to 60", code="invalid_wait")
+    return wait
+
+
+def preferred_wait(prefer: str) -> float | None:
+    """The ``wait`` of a ``Prefer`` header (RFC 7240), brought into range; ``None`` without one."""
+    for preference in prefer.split(","):
+        name, _, value = preference.partition(";")[0].partition("=")
+        seconds = value.strip(' "')
+        # Latin-1 has superscript digits, which are digits but no number.
+        if name.strip().lower() == "wait" and seconds.isascii() and seconds.isdigit():
+            return min(max(float(seconds), MIN_WAIT), MAX_WAIT)
+    return None

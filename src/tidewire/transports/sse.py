@@ -1,0 +1,140 @@
+"""Server-Sent Events (WHATWG HTML section 9.2): how envelopes stand in an event stream.
+
+Rules that keep common parsers right, beyond what the standard asks: lines end in LF only; one
+blank line after each event and nowhere else; every event has an id; ``retry`` stands inside the
+first event; a heartbeat is a comment line without a blank line after it, which some parsers
+would take for an empty event.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from tidewire.hub import Session
+from tidewire.model import Message
+from tidewire.model.envelope import Close, Control, Ready, encode_control
+from tidewire.model.payload import text_of
+from tidewire.transports.wire import Wire
+
+HEARTBEAT = b":\n"
+
+# Only these three end a line; str.splitlines() knows more, and would split data that has U+2028.
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+
+
+class Events:
+    """The form of an event stream.
+
+    *chunked* wraps each event in a chunk of HTTP/1.1, so that a client can tell the end of the
+    stream from a cut. *raw* writes the data alone. *retry* is what the client is told to wait
+    before it reconnects, in ms.
+    """
+
+    __slots__ = ("_chunked", "_raw", "_retry")
+
+    def __init__(self, *, chunked: bool, raw: bool, retry: int) -> None:
+        self._chunked = chunked
+        self._raw = raw
+        self._retry = retry
+
+    def messages(self, messages: list[Message]) -> bytes:
+        return b"".join([self._message(message) for message in messages])
+
+    def _message(self, message: Message) -> bytes:
+        forms = message.forms
+        if forms is None:
+            forms = message.forms = {}
+        data = forms.get(self)
+        if data is None:
+            event = b"" if message.event is None else b"event: %b\n" % message.event.encode()
+            body = _raw_lines(message) if self._raw else b"data: %b\n" % message.envelope
+            data = forms[self] = self.wrap(b"%bid: %b\n%b\n" % (event, message.cursor, body))
+        return data
+
+    def control(self, envelope: Control, cursor: str) -> bytes:
+        retry = b""
+        if isinstance(envelope, Ready):
+            retry = b"retry: %d\n" % self._retry
+        elif isinstance(envelope, Close) and envelope.retry is not None:
+            retry = b"retry: %d\n" % envelope.retry
+        kind = type(envelope).__struct_config__.tag
+        return self.wrap(
+            b"event: tidewire.%b\nid: %b\n%bdata: %b\n\n"
+            % (str(kind).encode(), cursor.encode(), retry, encode_control(envelope))
+        )
+
+    def heartbeat(self) -> bytes:
+        """A comment, to show that the stream is alive."""
+        return self.wrap(HEARTBEAT)
+
+    def end(self) -> bytes:
+        """What ends the stream."""
+        return b"0\r\n\r\n" if self._chunked else b""
+
+    def wrap(self, block: bytes) -> bytes:
+        """*block* as it goes on the wire."""
+        return b"%x\r\n%b\r\n" % (len(block), block) if self._chunked else block
+
+
+def _raw_lines(message: Message) -> bytes:
+    data = message.data
+    if message.binary:
+        data = data[1:-1]  # the Base64 without its quotes
+    elif (text := text_of(data)) is not None:
+        return b"".join([b"data: %b\n" % line for line in _LINE_END.split(text.encode())])
+    return b"data: %b\n" % data
+
+
+_FORMS: dict[tuple[bool, bool, int], Events] = {}
+
+
+def events_form(*, chunked: bool, raw: bool, retry: int) -> Events:
+    """The one object of each form, so that equal streams share an audience."""
+    key = (chunked, raw, retry)
+    return _FORMS.get(key) or _FORMS.setdefault(key, Events(chunked=chunked, raw=raw, retry=retry))
+
+
+class EventStream:
+    """One client's stream after its head. Implements the server's ``Stream``."""
+
+    __slots__ = ("_due", "_form", "_interval", "_retry", "_wire", "session")
+
+    def __init__(
+        self,
+        wire: Wire,
+        form: Events,
+        session: Session,
+        *,
+        heartbeat: float,
+        now: float,
+        retry: Callable[[], int],
+    ) -> None:
+        self._wire = wire
+        self._form = form
+        self.session = session
+        self._interval = heartbeat
+        self._retry = retry
+        self._due = now + heartbeat
+
+    def feed(self, data: bytes) -> None:
+        """An event stream is one way: what the client sends is of no meaning."""
+
+    def resume(self) -> None:
+        self.session.resume()
+
+    def on_timer(self, now: float) -> float:
+        if now >= self._due:
+            self._wire.write(self._form.heartbeat())
+            self._due = now + self._interval
+        return self._due - now
+
+    def drain(self) -> None:
+        close = Close(1012, "the server restarts", self._retry())
+        cursor = self.session.cursor
+        self.session.close()
+        self._wire.write(self._form.control(close, cursor) + self._form.end())
+        self._wire.close()
+
+    def lost(self) -> None:
+        self.session.close()

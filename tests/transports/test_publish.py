@@ -1,0 +1,293 @@
+"""From a publisher's bytes to drafts, and from receipts to answers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidewire.model import BadRequest, Draft, Receipt, TidewireError, TooLarge
+from tidewire.transports.publish import (
+    Limits,
+    draft_of_body,
+    drafts_of_json,
+    receipt_json,
+    results_json,
+)
+
+LIMITS = Limits(message_size=100, json_depth=8, batch=3)
+
+
+def one(body: bytes, limits: Limits = LIMITS) -> Draft:
+    """The draft of a body that is no batch."""
+    drafts, batch = drafts_of_json(body, limits)
+    assert not batch
+    (draft,) = drafts
+    return draft
+
+
+def refusal(body: bytes, limits: Limits = LIMITS) -> TidewireError:
+    """How *body* is refused."""
+    with pytest.raises(TidewireError) as raised:
+        drafts_of_json(body, limits)
+    return raised.value
+
+
+def parts(draft: Draft) -> tuple[object, ...]:
+    """All that a draft says."""
+    return draft.channel, draft.data, draft.event, draft.headers, draft.binary, draft.key
+
+
+# One message as JSON
+
+
+def test_the_least_that_a_publication_has() -> None:
+    draft = one(b'{"channel":"news","data":1}')
+    assert parts(draft) == ("news", b"1", None, None, False, None)
+
+
+def test_all_that_a_publication_can_have() -> None:
+    draft = one(
+        b'{"channel":"news","data":"AP8=","event":"e","headers":{"a":"b"},"key":"k",'
+        b'"encoding":"base64"}'
+    )
+    assert parts(draft) == ("news", b'"AP8="', "e", b'{"a":"b"}', True, "k")
+
+
+def test_nulls_are_as_if_absent() -> None:
+    draft = one(
+        b'{"channel":"a","data":null,"event":null,"headers":null,"key":null,"encoding":null}'
+    )
+    assert parts(draft) == ("a", b"null", None, None, False, None)
+
+
+def test_empty_headers_are_none() -> None:
+    assert one(b'{"channel":"a","data":1,"headers":{}}').headers is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"1.50", b"1e400", b"12345678901234567890123", b'{"b":1,"a":2,"b":3}', b'"\\u00e9"', b"{ }"],
+)
+def test_data_stays_the_publishers_own_text(data: bytes) -> None:
+    assert one(b'{"channel":"a","data":%b}' % data).data == data
+
+
+def test_data_is_on_one_line() -> None:
+    data = one(b'{"channel":"a","data":{\r\n  "a": "x\\ny",\r  "b": [1,\n2]}}').data
+    assert b"\n" not in data
+    assert b"\r" not in data
+    assert json.loads(data) == {"a": "x\ny", "b": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"x"',
+        b"{",
+        b"{}",
+        b'{"channel":"a"}',
+        b'{"data":1}',
+        b'{"channel":null,"data":1}',
+        b'{"channel":"a","data":}',
+        b'{"channel":"a","data":01}',
+        b'{"channel":"a","data":NaN}',
+        b"{'channel':'a','data':1}",
+        b'{"channel":"a","data":1}x',
+        b'{"channel":"a","data":1,"unknown":1}',
+        b'{"channel":1,"data":1}',
+        b'{"channel":["a"],"data":1}',
+        b'{"channel":"a","data":1,"event":1}',
+        b'{"channel":"a","data":1,"headers":{"a":1}}',
+        b'{"channel":"a","data":1,"headers":[]}',
+        b'{"channel":"a","data":1,"key":5}',
+        b'{"channel":"a","data":"x","encoding":"hex"}',
+        b'{"channel":"a","data":"\xff"}',
+        b'{"channel":"a","data":"\\ud800"}',
+        b'{"channel":"a","data":1,"messages":[]}',
+        b'{"channel":"a","messages":[]}',
+        b'{"data":1,"messages":[]}',
+        b'{"messages":1}',
+        b'{"messages":[1]}',
+        b'{"messages":[{"channel":"a"}]}',
+        b'{"messages":[{"channel":"a","data":1,"unknown":1}]}',
+        b"\xef\xbb\xbf{}",
+    ],
+)
+def test_what_is_no_publication(body: bytes) -> None:
+    error = refusal(body)
+    assert isinstance(error, BadRequest)
+    assert error.code == "malformed"
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ('"channel":"","data":1', "invalid_channel"),
+        ('"channel":"a b","data":1', "invalid_channel"),
+        ('"channel":"a","data":1,"event":""', "invalid_event"),
+        ('"channel":"a","data":1,"event":"a\\nb"', "invalid_event"),
+        ('"channel":"a","data":1,"event":"tidewire.ready"', "invalid_event"),
+        ('"channel":"a","data":1,"event":"%s"' % ("x" * 129), "invalid_event"),
+        ('"channel":"a","data":1,"key":""', "invalid_key"),
+        ('"channel":"a","data":1,"key":"%s"' % ("x" * 256), "invalid_key"),
+        ('"channel":"a","data":"AP8","encoding":"base64"', "invalid_base64"),
+        ('"channel":"a","data":5,"encoding":"base64"', "invalid_base64"),
+        ('"channel":"a","data":[[[[[[[[]]]]]]]]', "too_deep"),
+    ],
+)
+def test_fields_that_are_wrong(fields: str, code: str) -> None:
+    assert refusal(b"{%b}" % fields.encode(), Limits(1000, 8)).code == code
+    if code != "too_deep":
+        error = refusal(b'{"messages":[{"channel":"a","data":1},{%b}]}' % fields.encode())
+        assert error.code == code
+        assert error.detail.startswith("messages[1]: ")
+
+
+def test_the_size_of_a_message_is_that_of_data_and_headers() -> None:
+    assert one(b'{"channel":"a","data":"%b"}' % (b"x" * 98)).data == b'"%b"' % (b"x" * 98)
+    assert isinstance(refusal(b'{"channel":"a","data":"%b"}' % (b"x" * 99)), TooLarge)
+    headers = b'{"channel":"a","data":"%b","headers":{"a":"b"}}'
+    assert one(headers % (b"x" * 89)).headers == b'{"a":"b"}'
+    assert isinstance(refusal(headers % (b"x" * 90)), TooLarge)
+
+
+def test_white_space_around_the_data_does_not_count() -> None:
+    assert one(b'{"channel":"a","data":' + b" " * 500 + b"1}").data == b"1"
+
+
+# Batches
+
+
+def test_a_batch_in_its_order() -> None:
+    drafts, batch = drafts_of_json(
+        b'{"messages":[{"channel":"b","data":1},{"channel":"a","data":2,"key":"k"}]}', LIMITS
+    )
+    assert batch
+    assert [(draft.channel, draft.data, draft.key) for draft in drafts] == [
+        ("b", b"1", None),
+        ("a", b"2", "k"),
+    ]
+
+
+def test_an_empty_batch() -> None:
+    assert drafts_of_json(b'{"messages":[]}', LIMITS) == ([], True)
+
+
+def test_a_batch_has_a_greatest_length() -> None:
+    def batch(count: int) -> bytes:
+        return b'{"messages":[%b]}' % b",".join([b'{"channel":"a","data":1}'] * count)
+
+    assert len(drafts_of_json(batch(3), LIMITS)[0]) == 3
+    assert isinstance(refusal(batch(4)), TooLarge)
+
+
+def test_a_message_of_a_batch_has_its_own_limit() -> None:
+    item = b'{"channel":"a","data":"%b"}' % (b"x" * 90)
+    assert len(drafts_of_json(b'{"messages":[%b,%b]}' % (item, item), LIMITS)[0]) == 2
+    error = refusal(b'{"messages":[%b,{"channel":"a","data":"%b"}]}' % (item, b"x" * 99))
+    assert isinstance(error, TooLarge)
+    assert error.detail.startswith("messages[1]: ")
+
+
+@given(
+    body=st.binary(max_size=60) | st.text(max_size=60).map(lambda s: b'{"channel":' + s.encode())
+)
+def test_any_body_is_read_or_refused(body: bytes) -> None:
+    try:
+        drafts_of_json(body, LIMITS)
+    except TidewireError as error:
+        assert 400 <= error.status < 500  # noqa: PT017 - any other way it must not end
+
+
+# Bodies of any type
+
+
+def body_draft(content_type: str, body: bytes, **names: str) -> Draft:
+    """The draft of a body published to the channel "a"."""
+    return draft_of_body(
+        "a", content_type, body, LIMITS, event=names.get("event"), key=names.get("key")
+    )
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "data", "binary"),
+    [
+        ("application/json", b"1.50", b"1.50", False),
+        ("application/json; charset=utf-8", b' {"a": 1}\n', b'{"a": 1}', False),
+        ("Application/JSON", b"null", b"null", False),
+        ("application/ld+json", b"[1]", b"[1]", False),
+        ("text/plain", b"hello", b'"hello"', False),
+        ("text/plain; charset=utf-8", "é".encode(), '"é"'.encode(), False),
+        ("text/html", b'<a href="x">\r\n', b'"<a href=\\"x\\">\\r\\n"', False),
+        ("application/xml", b"<a/>", b'"<a/>"', False),
+        ("text/plain", b"", b'""', False),
+        ("application/octet-stream", b"\x00\xff", b'"AP8="', True),
+        ("image/png", b"", b'""', True),
+        ("", b"\x00\xff", b'"AP8="', True),
+        ("application/xhtml+xml-ish", b"\x00", b'"AA=="', True),
+    ],
+)
+def test_a_body_of_any_type(content_type: str, body: bytes, data: bytes, binary: bool) -> None:
+    draft = body_draft(content_type, body)
+    assert parts(draft) == ("a", data, None, None, binary, None)
+
+
+def test_event_and_key_of_a_body() -> None:
+    draft = body_draft("text/plain", b"x", event="e", key="k")
+    assert (draft.event, draft.key) == ("e", "k")
+
+
+@pytest.mark.parametrize("names", [{"event": ""}, {"event": "tidewire.x"}, {"key": ""}])
+def test_wrong_names_of_a_body(names: dict[str, str]) -> None:
+    with pytest.raises(BadRequest):
+        body_draft("text/plain", b"x", **names)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/json", b""),
+        ("application/json", b"{"),
+        ("application/json", b"1 2"),
+        ("application/json", b'"\xff"'),
+        ("application/json", b'"\\udc00"'),
+        ("application/json", b"[" * 50),
+        ("text/plain", b"\xff"),
+        ("application/x-www-form-urlencoded", b"\xff"),
+    ],
+)
+def test_bodies_that_are_not_what_their_type_says(content_type: str, body: bytes) -> None:
+    with pytest.raises(BadRequest):
+        body_draft(content_type, body)
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", "image/png"])
+def test_the_size_of_a_body(content_type: str) -> None:
+    assert body_draft(content_type, b"1" * 100).data
+    with pytest.raises(TooLarge):
+        body_draft(content_type, b"1" * 101)
+
+
+def test_the_channel_of_a_body() -> None:
+    with pytest.raises(BadRequest):
+        draft_of_body("a b", "text/plain", b"", LIMITS, event=None, key=None)
+
+
+# Answers
+
+
+def test_the_answer_to_one() -> None:
+    assert receipt_json("e", Receipt("news", 5, 2)) == b'{"channel":"news","id":"e-5","seq":2}'
+
+
+def test_the_answer_to_a_batch() -> None:
+    assert results_json("e", []) == b'{"results":[]}'
+    assert results_json("e", [Receipt("b", 5, 2), Receipt("a", 6, 1)]) == (
+        b'{"results":[{"channel":"b","id":"e-5","seq":2},{"channel":"a","id":"e-6","seq":1}]}'
+    )
