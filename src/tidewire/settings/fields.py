@@ -1,0 +1,247 @@
+"""Every setting of the server, with its unit, range and default.
+
+This is the only place where a setting is written: flags, help, environment variables, the commented
+``tidewire.toml``, the error texts and the table in the documentation are made from these fields.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from tidewire.settings.describe import Allowed, Unit
+from tidewire.settings.values import (
+    ENGINE_FORMS,
+    check_engine,
+    check_host,
+    check_namespace,
+    is_loopback,
+    split_list,
+)
+
+_Bytes = Annotated[int, Unit("bytes")]
+_Messages = Annotated[int, Unit("messages")]
+_Milliseconds = Annotated[int, Unit("milliseconds")]
+_Seconds = Annotated[float, Unit("seconds")]
+
+_Names = Annotated[tuple[str, ...], BeforeValidator(split_list), Allowed("a list, comma-separated")]
+_TEN_YEARS = 315_360_000
+_DAY = 86_400
+
+# Strict: a file that says port = "8480" or console = 1 is told so, rather than understood somehow.
+# The text of flags and variables is converted before (see sources.py).
+_CONFIG = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class NamespaceSettings(BaseModel):
+    """What one namespace sets apart from the defaults; ``None`` means the default holds."""
+
+    model_config = _CONFIG
+
+    history_size: Annotated[
+        int | None,
+        Unit("messages"),
+        Field(ge=0, le=100_000_000, description="how many a channel keeps"),
+    ] = None
+    history_ttl: Annotated[
+        float | None,
+        Unit("seconds"),
+        Field(gt=0, le=_TEN_YEARS, description="how long a message is kept"),
+    ] = None
+
+
+class Listening(BaseModel):
+    """Where it listens"""
+
+    host: Annotated[
+        str,
+        AfterValidator(check_host),
+        Field(description="address to listen on"),
+        Allowed("an IP address or a host name"),
+    ] = "127.0.0.1"
+    port: Annotated[
+        int, Field(ge=0, le=65535, description="port to listen on; 0 picks a free one")
+    ] = 8480
+    path_prefix: Annotated[
+        str,
+        Field(pattern=r"^(/[A-Za-z0-9_.~-]+)*$", description="put before every path"),
+        Allowed("nothing, or a path such as /realtime, without a slash at its end"),
+    ] = ""
+    insecure: Annotated[
+        bool, Field(description="serve other than loopback addresses without access control")
+    ] = False
+    allowed_origins: Annotated[
+        _Names,
+        Field(
+            description="exact origins that browsers may come from, instead of the server's own "
+            "and loopback; * for all"
+        ),
+    ] = ()
+    allowed_hosts: Annotated[
+        _Names,
+        Field(
+            description="accepted Host names, against DNS rebinding; "
+            "when empty, the loopback names on a loopback address and any on others"
+        ),
+    ] = ()
+
+
+class Log(BaseModel):
+    """The log"""
+
+    engine: Annotated[
+        str,
+        AfterValidator(check_engine),
+        Field(description="where messages are kept; memory: forgets them when the server ends"),
+        Allowed(ENGINE_FORMS),
+    ] = "sqlite:///tidewire-data/log.db"
+    history_size: Annotated[
+        _Messages, Field(ge=0, le=100_000_000, description="how many a channel keeps")
+    ] = 10_000
+    history_ttl: Annotated[
+        _Seconds, Field(gt=0, le=_TEN_YEARS, description="how long a message is kept")
+    ] = 3600.0
+    idempotency_window: Annotated[
+        _Seconds, Field(gt=0, le=_DAY, description="how long the key of a publish is remembered")
+    ] = 120.0
+    namespaces: Annotated[
+        dict[Annotated[str, AfterValidator(check_namespace)], NamespaceSettings],
+        Field(description="settings by namespace, the part of a channel before the first colon"),
+        Allowed("a table for each namespace (as a flag or a variable: JSON)"),
+    ] = {}
+
+
+class Limits(BaseModel):
+    """Limits"""
+
+    max_message_size: Annotated[
+        _Bytes, Field(ge=64, le=64 << 20, description="size of one message")
+    ] = 1 << 20
+    max_batch_size: Annotated[
+        _Bytes, Field(ge=64, le=512 << 20, description="size of one batch body")
+    ] = 8 << 20
+    max_connections: Annotated[
+        int, Field(ge=1, le=10_000_000, description="open connections per worker")
+    ] = 18_000
+    max_channels: Annotated[
+        int, Field(ge=1, le=65536, description="channels of one subscription")
+    ] = 256
+    max_head_size: Annotated[
+        _Bytes, Field(ge=1024, le=1 << 20, description="size of a request head")
+    ] = 16 << 10
+    max_target_size: Annotated[
+        _Bytes, Field(ge=256, le=1 << 20, description="size of a request target")
+    ] = 8 << 10
+    max_json_depth: Annotated[
+        int, Field(ge=1, le=512, description="levels of nesting in a JSON body")
+    ] = 64
+    max_fragments: Annotated[
+        int, Field(ge=1, le=1 << 20, description="frames of one WebSocket message")
+    ] = 4096
+
+
+class Timing(BaseModel):
+    """Time"""
+
+    head_timeout: Annotated[
+        _Seconds, Field(gt=0, le=_DAY, description="time for a whole request head")
+    ] = 10.0
+    body_timeout: Annotated[
+        _Seconds, Field(gt=0, le=_DAY, description="time for a whole request body")
+    ] = 30.0
+    keepalive_timeout: Annotated[
+        _Seconds, Field(gt=0, le=_DAY, description="how long an idle HTTP connection is kept")
+    ] = 75.0
+    stall_timeout: Annotated[
+        _Seconds,
+        Field(
+            gt=0,
+            le=_DAY,
+            description="how long a client may take no byte of a stream until it is ended",
+        ),
+    ] = 60.0
+    drain_timeout: Annotated[
+        _Seconds, Field(gt=0, le=3600, description="longest drain after SIGTERM")
+    ] = 10.0
+    ping_interval: Annotated[
+        _Seconds, Field(gt=0, le=_DAY, description="time between WebSocket pings")
+    ] = 25.0
+    pong_timeout: Annotated[
+        _Seconds, Field(gt=0, le=_DAY, description="longest wait for the pong")
+    ] = 10.0
+    sse_heartbeat: Annotated[
+        _Seconds, Field(gt=0, le=_DAY, description="time between SSE comments on a quiet stream")
+    ] = 15.0
+    sse_retry: Annotated[
+        _Milliseconds,
+        Field(ge=0, le=600_000, description="how long an EventSource waits before it reconnects"),
+    ] = 3000
+    poll_interval: Annotated[
+        _Seconds, Field(gt=0, le=3600, description="time between short polls, as told to pollers")
+    ] = 3.0
+    min_poll_interval: Annotated[
+        _Seconds,
+        Field(
+            ge=0,
+            le=3600,
+            description="time between short polls below which they get 429; 0 for none",
+        ),
+    ] = 0.0
+
+
+class Other(BaseModel):
+    """Other"""
+
+    compression: Annotated[
+        bool, Field(description="offer permessage-deflate to WebSocket clients")
+    ] = True
+    console: Annotated[bool, Field(description="serve the console page at /")] = True
+    echo: Annotated[
+        bool, Field(description="add GET /echo, a WebSocket that returns every message")
+    ] = False
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Field(description="least severe line logged")
+    ] = "info"
+    log_format: Annotated[Literal["pretty", "json"], Field(description="how log lines look")] = (
+        "pretty"
+    )
+
+
+SECTIONS: tuple[type[BaseModel], ...] = (Listening, Log, Limits, Timing, Other)
+"""The groups of settings in the order in which people read them; a docstring is a heading."""
+
+
+# The bases stand in reverse because fields are collected from the last base to the first.
+class Settings(Other, Timing, Limits, Log, Listening):
+    """The server's settings, validated as a whole before anything starts; frozen.
+
+    ``Settings(port=0, engine="memory:")`` takes values as they are and reads neither the
+    environment nor a file; :func:`tidewire.settings.load` does. A wrong value raises
+    ``pydantic.ValidationError``.
+    """
+
+    model_config = _CONFIG
+
+    @model_validator(mode="after")
+    def _check_exposure(self) -> Self:
+        if not self.insecure and not is_loopback(self.host):
+            raise PydanticCustomError(
+                "exposed",
+                "other machines could publish and subscribe there, because access control is not "
+                "there yet; take a loopback address such as 127.0.0.1 behind a proxy that checks "
+                "who comes, or set --insecure (TIDEWIRE_INSECURE=true) to allow everyone",
+                {"key": "host"},
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_poll_intervals(self) -> Self:
+        if self.min_poll_interval > self.poll_interval:
+            raise PydanticCustomError(
+                "refuses_its_own_interval",
+                "it is above poll_interval, so clients that keep to the interval would be refused",
+                {"key": "min_poll_interval"},
+            )
+        return self

@@ -1,0 +1,61 @@
+"""Checks of single values that a range cannot express; each raises ``ValueError`` saying why."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+ENGINE_FORMS = "memory:, sqlite:///relative.db or sqlite:////absolute.db"
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?")
+_NAMESPACE = re.compile(r"[A-Za-z0-9_\-./@#]{1,254}")
+
+
+def split_list(value: object) -> object:
+    """A comma-separated text, or the array of a file, as a tuple; anything else unchanged."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return tuple(value) if isinstance(value, list) else value
+
+
+def check_host(value: str) -> str:
+    """An IP address or a host name, without a scheme or a port."""
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        name, colon, port = value.rpartition(":")
+        if colon and port.isdecimal() and _HOST_NAME.fullmatch(name):
+            raise ValueError(f"the port is a setting of its own: --port {port}") from None
+        if not _HOST_NAME.fullmatch(value):
+            raise ValueError("it is neither an IP address nor a host name") from None
+    return value
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach ``host``; no name but localhost is trusted to say so."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def check_engine(value: str) -> str:
+    """The address of a log: :data:`ENGINE_FORMS`."""
+    if value == "memory:":
+        return value
+    path = value.removeprefix("sqlite:///")
+    if path == value:
+        raise ValueError("no such engine")
+    if not path.strip("/"):
+        raise ValueError("the path of the database file is missing")
+    if path == ":memory:":
+        raise ValueError("for a log in memory write memory:")
+    if path.endswith("/") or "\0" in path:
+        raise ValueError("that is no path of a file")
+    return value
+
+
+def check_namespace(value: str) -> str:
+    """The part of a channel's name before the first colon."""
+    if not _NAMESPACE.fullmatch(value):
+        raise ValueError("a namespace has 1 to 254 characters of A-Z a-z 0-9 _ - . / @ #")
+    return value
