@@ -1,0 +1,483 @@
+"""One TCP connection: HTTP/1.1 (RFC 9112) until a stream takes it over.
+
+The socket's bytes go through a ``RequestReader``; the application handles the requests one at a
+time, in order, and what is pipelined behind waits. A handler answers with ``respond``, now or
+later, or calls ``start_stream``: then the reader is dropped, and all that the client sends goes
+to the stream.
+
+Writing
+-------
+``write`` calls the kernel at once, without the transport: one system call and no copy. Only what
+the kernel does not take goes to the transport's buffer, and from then on until that
+buffer is empty the connection is *congested*: the file descriptor is hidden (-1), so every write
+takes the slow path, reading is paused, and the stream's session reads on from the log later. The
+transport closes its descriptor only after ``connection_lost``, where it is hidden for good: the
+kernel cannot have given its number to another connection by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import struct
+import termios
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from tidewire.model import TidewireError
+from tidewire.server.http1 import HEAD, IDLE, RequestReader
+from tidewire.server.request import Request
+from tidewire.server.response import answer, problem
+
+if TYPE_CHECKING:
+    from tidewire.server.app import App
+
+MAX_PIPELINED = 32
+LINGER_SECONDS = 2.0
+
+# Why nothing is read
+CONGESTED, PIPELINED, BUSY = 1, 2, 4
+
+_os_write = os.write
+
+
+class TimedOut(TidewireError):
+    """The client took too long to send its request."""
+
+    status = 408
+    title = "Request timeout"
+    code = "timeout"
+
+
+class Stream(Protocol):
+    """What a connection has become after its last HTTP answer's head."""
+
+    def feed(self, data: bytes) -> None:
+        """The client sent *data*."""
+        ...
+
+    def resume(self) -> None:
+        """All that was written is with the kernel."""
+        ...
+
+    def on_timer(self, now: float) -> float:
+        """The wheel's entry is due; return the seconds until the next."""
+        ...
+
+    def drain(self) -> None:
+        """The server is going away: say so to the client, and end."""
+        ...
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        ...
+
+
+class Pending(Protocol):
+    """An answer that is still to come and can be called off."""
+
+    def drain(self) -> None:
+        """Answer now."""
+        ...
+
+    def on_timer(self, now: float) -> float:
+        """The wheel's entry is due; return the seconds until the next."""
+        ...
+
+    def lost(self) -> None:
+        """The client is gone: there is nobody to answer."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """The protocol object of one socket."""
+
+    __slots__ = (
+        "_handling",
+        "_queue",
+        "_reader",
+        "_served",
+        "_stalled_left",
+        "_stalled_since",
+        "_timed",
+        "_unread",
+        "app",
+        "congested",
+        "current",
+        "draining",
+        "fd",
+        "pending",
+        "refused",
+        "socket_fd",
+        "stream",
+        "tick",
+        "transport",
+    )
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]
+        self.fd = self.socket_fd = -1
+        self.tick = 0
+        self.stream: Stream | None = None
+        self.pending: Pending | None = None
+        self.current: Request | None = None
+        self.congested = False
+        self.draining = False
+        self.refused = False
+        self._handling = False
+        self._served = False
+        self._unread = 0
+        self._reader: RequestReader | None = None
+        self._queue: deque[Request] | None = None
+        self._timed = IDLE  # the part of a request whose time runs
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.transport = transport
+        # Pause at the first byte that the kernel did not take; resume when all are gone.
+        transport.set_write_buffer_limits(high=0)
+        if transport.get_extra_info("sslcontext") is None:
+            self.fd = self.socket_fd = transport.get_extra_info("socket").fileno()
+        self.draining = self.app.draining
+        self.refused = not self.app.admit(self)
+        self.app.wheel.set(self, self.app.limits.head_timeout)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.fd = self.socket_fd = -1
+        self.app.wheel.clear(self)
+        self.app.forget(self)
+        stream, self.stream = self.stream, None
+        pending, self.pending = self.pending, None
+        if stream is not None:
+            stream.lost()
+        if pending is not None:
+            pending.lost()
+        self._reader = None
+        self._queue = None
+
+    def eof_received(self) -> bool:
+        # A held poll or a stream whose client has closed its side has nobody to go on for; an
+        # answer that is being made is still sent, and those to what was pipelined behind.
+        last = self._queue[-1] if self._queue else self.current
+        if last is None or self.pending is not None or self.stream is not None:
+            return False
+        last.keep_alive = False
+        return True
+
+    def pause_writing(self) -> None:
+        self.congested = True
+        self.fd = -1
+        self.stop_reading(CONGESTED)
+        self._stalled_since = self.app.loop.time()
+        self._stalled_left = self._unsent()
+        self.app.wheel.set(self, self.app.stall_timeout / 4)
+
+    def resume_writing(self) -> None:
+        self.congested = False
+        if not self.transport.is_closing():
+            self.fd = self.socket_fd
+            self.read_on(CONGESTED)
+            idle = self.stream is None and self.pending is None
+            self.app.wheel.set(self, self.app.limits.keepalive_timeout if idle else 0)
+            if self.stream is not None:
+                self.stream.resume()
+            elif not self._handling:
+                self._go_on()
+
+    def data_received(self, data: bytes) -> None:
+        if self.stream is not None:
+            self.stream.feed(data)
+        else:
+            self._read(data)
+
+    def _read(self, data: bytes) -> None:
+        """Take in bytes of requests; handle each that they complete if its turn has come."""
+        reader = self._reader
+        if reader is None:
+            reader = self._reader = RequestReader(self.app.limits, self.app.body_limit)
+        if self.current is not None:
+            reader.keep()  # the request being answered must not get the next one's body
+        requests = reader.feed(data)
+        for request in requests:
+            if self.transport.is_closing():
+                return
+            if self._is_free():
+                self._handle(request)
+            elif self.stream is None:
+                reader.keep()
+                self._enqueue(request)
+        if self.stream is not None:
+            # What is behind the request for a stream is the stream's or, without upgrade, nobody's.
+            if reader.rest:
+                self.stream.feed(reader.rest)
+            return
+        if reader.state != self._timed or (requests and reader.state != IDLE):
+            self._wait_for_rest(reader)
+        if reader.failure is not None:
+            self._fail(reader.failure)
+        elif reader.rest is not None and self._is_free():
+            self.close()  # an upgrade that was refused: the bytes behind it are nobody's
+
+    def _is_free(self) -> bool:
+        """Whether the next request may be handled: all before it are answered and under way."""
+        return (
+            self.current is None and self.stream is None and not self._queue and not self.congested
+        )
+
+    def _wait_for_rest(self, reader: RequestReader) -> None:
+        """Bound the time for the rest of a request, once for each part and not from each byte.
+
+        While an earlier request has no answer its time does not run: ``_go_on`` starts it.
+        """
+        self._timed = reader.state
+        if reader.state != IDLE and self._is_free():
+            limits = self.app.limits
+            seconds = limits.head_timeout if reader.state == HEAD else limits.body_timeout
+            self.app.wheel.set(self, seconds)
+            if reader.wants_continue:
+                reader.wants_continue = False
+                self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def stop_reading(self, reason: int) -> None:
+        """Read nothing until ``read_on`` was called for every reason given."""
+        if not self._unread and not self.transport.is_closing():
+            self.transport.pause_reading()
+        self._unread |= reason
+
+    def read_on(self, reason: int) -> None:
+        """*reason* is gone."""
+        if self._unread & reason:
+            self._unread &= ~reason
+            if not self._unread and not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    # Requests, one at a time
+
+    def _handle(self, request: Request) -> None:
+        """Handle *request*, and those behind it as far as they are answered at once."""
+        self._handling = self._served = True
+        self.current = request
+        self.app.handle(request, self)
+        while self._queue and (following := self._following()) is not None:
+            self.current = following
+            self.app.handle(following, self)
+        self._handling = False
+
+    def _enqueue(self, request: Request) -> None:
+        """Keep a pipelined request until those before it are answered."""
+        if self._queue is None:
+            self._queue = deque()
+        self._queue.append(request)
+        if len(self._queue) >= MAX_PIPELINED:
+            self.stop_reading(PIPELINED)
+
+    def _following(self) -> Request | None:
+        """The next request that was pipelined, if its turn has come.
+
+        While the client takes no answers none is made: one read can hold thousands of requests.
+        """
+        if self.current is not None or self.congested or not self._queue:
+            return None
+        request = self._queue.popleft()
+        if not self._queue:
+            self.read_on(PIPELINED)
+        return request
+
+    def respond(self, status: int, headers: bytes, body: bytes) -> None:
+        """Answer the current request. *headers* are whole lines."""
+        request = self.current
+        if request is None or self.transport.is_closing():
+            return
+        keep_alive = request.keep_alive and not self.draining and not request.upgrade
+        self.write(
+            answer(status, headers, body, keep_alive=keep_alive, head=request.method == b"HEAD")
+        )
+        self.pending = None
+        self.current = None
+        if not keep_alive:
+            self._queue = None
+            self.close()
+        elif not self._handling:
+            self._answered()
+
+    def _answered(self) -> None:
+        """An answer was given later than its handler returned: go on with what waits."""
+        if not self.congested:  # else the wheel watches whether the client takes the answer
+            self.app.wheel.set(self, self.app.limits.keepalive_timeout)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Handle what waits; then see to what could not be read, or not yet whole."""
+        if (following := self._following()) is not None:
+            self._handle(following)
+        reader = self._reader
+        if reader is None or not self._is_free() or self.transport.is_closing():
+            return
+        if reader.failure is not None:
+            self._fail(reader.failure)
+        elif reader.rest is not None:
+            self.close()
+        elif reader.state != IDLE:
+            self._wait_for_rest(reader)
+
+    def respond_whole(self, data: bytes) -> None:
+        """Answer the current request, which keeps the connection alive, with ready-made bytes."""
+        self.write(data)
+        self.pending = None
+        self.current = None
+        if not self._handling:
+            self._answered()
+
+    def respond_error(self, error: TidewireError) -> None:
+        """Answer the current request with a problem document."""
+        self.respond(*self.app.with_cors(self.current, problem(error)))
+
+    def hold(self, pending: Pending, seconds: float) -> None:
+        """Keep the current request open; the wheel asks *pending* in *seconds*."""
+        self.pending = pending
+        self.app.wheel.set(self, seconds)
+
+    def start_stream(self, stream: Stream, head: bytes, *, seconds: float) -> bool:
+        """Send *head* and become *stream*, whose timer is first due in *seconds*."""
+        self.stream = stream
+        self._reader = None
+        self._queue = None
+        self.current = None
+        self.pending = None
+        self.app.wheel.set(self, seconds)
+        return self.write(head)
+
+    # Bytes out
+
+    def write(self, data: bytes) -> bool:
+        """Send *data* whole; ``False`` when the client takes no more for now."""
+        try:
+            sent = _os_write(self.fd, data)
+        except OSError:
+            sent = 0
+        if sent == len(data):
+            return True
+        return self._write_rest(data[sent:] if sent else data)
+
+    def _write_rest(self, data: bytes) -> bool:
+        # The kernel took a part, or nothing, or the descriptor is hidden; a connection that has
+        # failed ends in connection_lost, and what is written meanwhile is of no use to anyone.
+        if not self.transport.is_closing():
+            self.transport.write(data)
+        return not self.congested
+
+    def close(self) -> None:
+        """Close once everything written has been sent."""
+        self.fd = -1
+        self.transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self.fd = -1
+        self.transport.abort()
+
+    def _fail(self, error: TidewireError) -> None:
+        """Answer a request that could not be read, and close without losing the answer.
+
+        A close with unread bytes in the kernel makes it send a reset, which can overtake the
+        answer: so only this side is closed, and what still comes is thrown away for a while.
+        """
+        if self.current is not None or self._queue or self.transport.is_closing():
+            return  # not yet: ``_go_on`` comes back to it
+        status, headers, body = problem(error)
+        self.write(answer(status, headers, body, keep_alive=False))
+        self.linger()
+
+    def linger(self) -> None:
+        """Close this side now, the connection when the client has closed its own."""
+        self._reader = None
+        self.stream = _Lingering(self)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.app.wheel.set(self, LINGER_SECONDS)
+
+    def drain(self) -> None:
+        """The server is going away."""
+        self.draining = True
+        if self.stream is not None:
+            self.stream.drain()
+        elif self.pending is not None:
+            self.pending.drain()
+        elif self.current is None:
+            self.close()
+        else:
+            self.current.keep_alive = False
+
+    # Time
+
+    def on_timer(self, now: float) -> None:
+        if self.congested:
+            self._check_stall(now)
+            return
+        waiting = self.stream or self.pending
+        if waiting is not None:
+            delay = waiting.on_timer(now)
+            if delay > 0 and not self.transport.is_closing():
+                self.app.wheel.set(self, delay)
+        elif self.current is not None:
+            return  # an answer is being made; it sets the next time
+        elif self._reader is not None and self._reader.state != IDLE:
+            part = "head" if self._reader.state == HEAD else "body"
+            self._fail(TimedOut(f"the request's {part} took too long to come"))
+        elif self._served:
+            self._served = False
+            self.app.wheel.set(self, self.app.limits.keepalive_timeout)
+        else:
+            self.close()
+
+    def _check_stall(self, now: float) -> None:
+        left = self._unsent()
+        if left < self._stalled_left:
+            self._stalled_left = left
+            self._stalled_since = now
+        elif now - self._stalled_since >= self.app.stall_timeout:
+            self.app.count_stalled()
+            self.abort()
+            return
+        self.app.wheel.set(self, self.app.stall_timeout / 4)
+
+    def _unsent(self) -> int:
+        """Bytes that the client has not acknowledged yet, here and in the kernel."""
+        left = self.transport.get_write_buffer_size()
+        if self.socket_fd >= 0:
+            try:
+                # SIOCOUTQ has TIOCOUTQ's number (tcp(7)).
+                queued = fcntl.ioctl(self.socket_fd, termios.TIOCOUTQ, b"\0\0\0\0")
+            except OSError:
+                return left
+            left += struct.unpack("i", queued)[0]
+        return left
+
+
+class _Lingering:
+    """A connection that has said its last word."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._left = 16 << 20
+
+    def feed(self, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left < 0:
+            self._connection.abort()
+
+    def resume(self) -> None:
+        pass
+
+    def on_timer(self, now: float) -> float:
+        self._connection.close()
+        return 0
+
+    def drain(self) -> None:
+        self._connection.close()
+
+    def lost(self) -> None:
+        pass

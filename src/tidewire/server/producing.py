@@ -1,0 +1,101 @@
+"""The addresses of producers and readers of the log: /publish, /history."""
+
+from __future__ import annotations
+
+import re
+from asyncio import Future
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tidewire.model import BadRequest, Draft, Receipt, Subscription, TidewireError, check_channel
+from tidewire.model.subscription import START, parse_since
+from tidewire.server.request import Request
+from tidewire.server.response import JSON
+from tidewire.transports.history import MAX_HISTORY, history_json, read_history
+from tidewire.transports.publish import draft_of_body, drafts_of_json, receipt_json, results_json
+from tidewire.transports.query import parameters, parse_cursors
+
+if TYPE_CHECKING:
+    from tidewire.server.app import App
+    from tidewire.server.connection import Connection
+
+_LIMIT = re.compile(r"[0-9]{1,9}", re.ASCII)
+_HEADERS = JSON + b"Cache-Control: no-store\r\n"
+
+
+def publish(app: App, request: Request, connection: Connection) -> None:
+    """``POST /publish``: answered when the engine holds the message."""
+    batch = False
+    if request.query:
+        drafts = [_draft_of_query(app, request)]
+    else:
+        drafts, batch = drafts_of_json(request.body, app.publish_limits)
+    future = app.hub.engine.append(drafts)
+    if future.done():
+        _published(app, request, connection, batch, future)
+    else:
+        future.add_done_callback(partial(_published, app, request, connection, batch))
+
+
+def _draft_of_query(app: App, request: Request) -> Draft:
+    values = parameters(request.query)
+    if unknown := values.keys() - {"channel", "event", "key"}:
+        raise BadRequest(
+            f"/publish takes channel, event and key in its URL, not {', '.join(sorted(unknown))}"
+        )
+    channel = values.get("channel", [""])[-1]
+    content_type = request.header(b"content-type") or "application/octet-stream"
+    return draft_of_body(
+        channel,
+        content_type,
+        request.body,
+        app.publish_limits,
+        event=values["event"][-1] if "event" in values else None,
+        key=values["key"][-1] if "key" in values else None,
+    )
+
+
+def _published(
+    app: App, request: Request, connection: Connection, batch: bool, future: Future[list[Receipt]]
+) -> None:
+    error = future.exception()
+    if error is None:
+        receipts = future.result()
+        epoch = app.hub.engine.epoch
+        body = results_json(epoch, receipts) if batch else receipt_json(epoch, receipts[0])
+        connection.respond(200, _HEADERS + app.cors(request), body)
+    elif isinstance(error, TidewireError):
+        connection.respond_error(error)
+    else:
+        connection.respond_error(TidewireError("the message was not published; the log has more"))
+        raise error
+
+
+def history(app: App, request: Request, connection: Connection) -> None:
+    """``GET /history``: a page of one channel's messages."""
+    values = parameters(request.query)
+    channel = check_channel(values.get("channel", values.get("channels", [""]))[-1])
+    limit = _limit(values.get("limit", ["100"])[-1])
+    cursors = parse_cursors(values["cursor"][-1]) if "cursor" in values else ()
+    since = parse_since(values["since"][-1]) if "since" in values else START
+    app.hub.spawn(
+        _history_later(app, request, connection, Subscription((channel,), cursors, since), limit)
+    )
+
+
+def _limit(text: str) -> int:
+    limit = int(text) if _LIMIT.fullmatch(text) else 0
+    if not 1 <= limit <= MAX_HISTORY:
+        raise BadRequest(f"limit={text[:40]!r}: use 1 to {MAX_HISTORY}", code="invalid_limit")
+    return limit
+
+
+async def _history_later(
+    app: App, request: Request, connection: Connection, wanted: Subscription, limit: int
+) -> None:
+    try:
+        page = await read_history(app.hub, wanted, limit)
+    except TidewireError as error:
+        connection.respond_error(error)
+    else:
+        connection.respond(200, _HEADERS + app.cors(request), history_json(page))

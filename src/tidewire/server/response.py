@@ -1,0 +1,91 @@
+"""HTTP answers as bytes: status lines, the Date, problem documents (RFC 9457)."""
+
+from __future__ import annotations
+
+import random
+import time
+from http import HTTPStatus
+
+import msgspec
+
+from tidewire.model import MethodNotAllowed, TidewireError, TooManyRequests, Unavailable
+from tidewire.transports.polling import http_date
+
+STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+JSON = b"Content-Type: application/json\r\n"
+NO_SNIFF = b"X-Content-Type-Options: nosniff\r\n"
+
+
+class Date:
+    """The ``Date`` header, made once a second."""
+
+    __slots__ = ("_line", "_second")
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._line = b""
+
+    def line(self) -> bytes:
+        """The header line for now."""
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._line = f"Date: {http_date(second)}\r\n".encode()
+        return self._line
+
+
+date = Date()
+
+
+def answer(
+    status: int, headers: bytes, body: bytes, *, keep_alive: bool, head: bool = False
+) -> bytes:
+    """A whole HTTP/1.1 answer. *headers* are complete lines; *head* leaves the body out."""
+    length = b"" if status in (204, 304) or status < 200 else b"Content-Length: %d\r\n" % len(body)
+    return b"%b%b%b%b%b\r\n%b" % (
+        STATUS_LINES[status],
+        date.line(),
+        headers,
+        length,
+        b"" if keep_alive else b"Connection: close\r\n",
+        b"" if head else body,
+    )
+
+
+class ProblemDocument(msgspec.Struct):
+    """RFC 9457, with our stable ``code``."""
+
+    title: str
+    status: int
+    detail: str
+    code: str
+
+
+_PROBLEM = b"Content-Type: application/problem+json\r\nCache-Control: no-store\r\n" + NO_SNIFF
+
+
+def problem(error: TidewireError) -> tuple[int, bytes, bytes]:
+    """Status, header lines and body that tell *error*."""
+    headers = _PROBLEM
+    if isinstance(error, MethodNotAllowed):
+        headers += f"Allow: {error.allowed}\r\n".encode()
+    elif isinstance(error, TooManyRequests):
+        headers += b"Retry-After: %d\r\n" % max(1, -int(-error.retry_after // 1))
+    elif isinstance(error, Unavailable):
+        headers += b"Retry-After: %d\r\n" % retry_after()
+    elif error.status == 426:
+        headers += b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    body = msgspec.json.encode(ProblemDocument(error.title, error.status, error.detail, error.code))
+    return error.status, headers, body
+
+
+def retry_after() -> int:
+    """Seconds until a refused client may come back, jittered so that all do not come at once."""
+    return int(jittered(1000, 5000) / 1000)
+
+
+def jittered(least: int, most: int) -> int:
+    """A random number of ms between *least* and *most*."""
+    return random.randint(least, most)  # noqa: S311  # spreads load; nobody gains by guessing it

@@ -1,0 +1,160 @@
+"""A server's life: open the log, listen, serve, drain, close."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import gc
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable
+
+from tidewire.hub import Hub
+from tidewire.log import Engine, MemoryEngine
+from tidewire.log.sqlite import SqliteEngine
+from tidewire.model import EngineUnavailable, Namespaces, Retention
+from tidewire.server import logs
+from tidewire.server.app import App
+from tidewire.server.connection import Connection
+from tidewire.settings import Settings
+
+logger = logging.getLogger("tidewire.server")
+
+BACKLOG = 4096
+CLOSE_SECONDS = 0.5  # of the time to drain, kept for closing what is left
+# Bytes of a stream that wait in the kernel unsent; past it the client is behind, and reads from
+# the log at its own pace instead.
+UNSENT_LOW_WATER = 256 << 10
+
+
+class StartError(Exception):
+    """The server cannot start; the text says why and what to do."""
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; return the process's exit code.
+
+    Raises:
+        StartError: if the log cannot be opened or the address cannot be bound.
+    """
+    logs.configure(settings.log_level, settings.log_format)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(settings))
+    return 0
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # not on every platform
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def engine_of(settings: Settings) -> Engine:
+    """The engine that the settings name, not yet opened."""
+    namespaces = Namespaces(
+        Retention(settings.history_size, int(settings.history_ttl * 1_000_000)),
+        {
+            name: Retention(
+                settings.history_size if space.history_size is None else space.history_size,
+                int((space.history_ttl or settings.history_ttl) * 1_000_000),
+            )
+            for name, space in settings.namespaces.items()
+        },
+    )
+    if settings.engine == "memory:":
+        return MemoryEngine(namespaces, idempotency_window=settings.idempotency_window)
+    path = settings.engine.removeprefix("sqlite:///")
+    return SqliteEngine(path, namespaces, idempotency_window=settings.idempotency_window)
+
+
+async def _serve(settings: Settings) -> None:
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    listener = _listen(settings)
+    hub = Hub(engine_of(settings))
+    try:
+        await hub.start()
+    except EngineUnavailable as error:
+        listener.close()
+        raise StartError(error.detail) from error
+    app = App(settings, hub, loop)
+    server = await loop.create_server(lambda: Connection(app), sock=listener, backlog=BACKLOG)
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    sys.stdout.write(f"tidewire listening on http://{shown}:{port}{settings.path_prefix}\n")
+    sys.stdout.flush()
+    _spare_the_collector()
+    logger.info("serving the log %s, epoch %s", settings.engine, hub.engine.epoch)
+    await stopping.wait()
+    await _drain(app, server)
+    await hub.stop()
+    logger.info("stopped")
+
+
+def _spare_the_collector() -> None:
+    """Keep what lives as long as the server out of the garbage collector's rounds.
+
+    Full collections find next to nothing here, and take the longer the more connections there are,
+    while the loop stands still: so they are made rare.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Bind the address.
+
+    Raises:
+        StartError: if that cannot be done.
+    """
+    host = settings.host.strip("[]")
+    try:
+        found = socket.getaddrinfo(
+            host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, kind, protocol, _, address = found[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise StartError(
+            f"host {host!r} is no address of this machine: {error.strerror}"
+        ) from error
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with contextlib.suppress(OSError, AttributeError):
+        # Connections inherit it from the listener, at no cost each.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_LOW_WATER)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise StartError(f"host {host!r} is no address of this machine") from error
+        raise StartError(
+            f"cannot listen on {host} port {settings.port}: {error.strerror}; "
+            "choose another with --port, or --port 0 for any free one"
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+async def _drain(app: App, server: asyncio.AbstractServer) -> None:
+    """Say goodbye to every client, and wait until they are gone or the time is up."""
+    logger.info("draining %d connections", len(app.connections))
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + app.settings.drain_timeout
+    app.drain()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout_at(deadline - CLOSE_SECONDS):
+            await app.nobody.wait()
+    server.close()
+    for connection in list(app.connections):
+        connection.abort()
+    await asyncio.sleep(0)
+    app.wheel.stop()
