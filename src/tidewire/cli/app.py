@@ -1,0 +1,62 @@
+"""The commands put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tidewire.cli.config import config
+from tidewire.cli.history import history
+from tidewire.cli.pub import pub
+from tidewire.cli.serve import serve
+from tidewire.cli.sub import sub
+from tidewire.cli.version import print_version, version
+
+app = typer.Typer(
+    name="tidewire",
+    rich_markup_mode="rich",
+    # A traceback is for us: it comes plain, without the values of variables, which may be secret.
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(
+    invoke_without_command=True,
+    epilog="Every command explains itself: tidewire serve --help",
+)
+def root(
+    context: typer.Context,
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Publish once; WebSocket, SSE, long polling and short polling clients miss nothing.
+
+    \b
+    [bold]tidewire serve[/]                    start a server on http://127.0.0.1:8480
+    [bold]tidewire sub news[/]                 in a second terminal: print what comes
+    [bold]tidewire pub news "Hello, world"[/]  in a third one: publish
+    """
+    if show_version:
+        print_version(as_json=False, short=True)
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def _paragraphs(text: str) -> str:
+    """A docstring with each paragraph on one line, to be wrapped to the terminal's width."""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+
+
+_START, _USE, _OTHER = "Start a server", "Use a server", "Other"
+for command, panel in (
+    (serve, _START),
+    (config, _START),
+    (pub, _USE),
+    (sub, _USE),
+    (history, _USE),
+    (version, _OTHER),
+):
+    app.command(rich_help_panel=panel, help=_paragraphs(command.__doc__ or ""))(command)

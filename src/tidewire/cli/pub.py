@@ -1,0 +1,143 @@
+"""``tidewire pub``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tidewire.cli.options import URL_DEFAULT, Url
+from tidewire.cli.payload import Data, Form, NotData, data_of_file, data_of_text
+from tidewire.cli.terminal import INTERRUPTED, UNUSABLE, fail, say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def pub(
+    channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel.")],
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DATA",
+            show_default=False,
+            help="What to publish: JSON if it is JSON, else a string. "
+            "Without it, or with -, every line of standard input is a message.",
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            show_default=False,
+            metavar="FILE",
+            help="Publish a whole file as one message: JSON, text or binary, by its type.",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool | None,
+        typer.Option(
+            "--json/--text", show_default=False, help="Take the data as JSON, or as a string."
+        ),
+    ] = None,
+    event: Annotated[
+        str | None, typer.Option(show_default=False, metavar="TYPE", help="Type of the message.")
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            show_default=False,
+            metavar="KEY",
+            help="Idempotency key: the server takes a message with the same key once. "
+            "Lines get KEY:1, KEY:2 and so on. Without it, each message has one of its own.",
+        ),
+    ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(show_default=False, metavar="NAME=VALUE", help="A header; may be repeated."),
+    ] = None,
+    url: Url = URL_DEFAULT,
+    timeout: Annotated[
+        float,
+        typer.Option(min=0, max=100, metavar="SECONDS", help="Give up a publish after this time."),
+    ] = 30,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print neither answers nor progress.")
+    ] = False,
+) -> None:
+    """Publish a message, a file, or lines; print the server's answers, one JSON object a line.
+
+    A publish that fails is tried again with the same idempotency key, so an answer that got lost
+    never makes a second message.
+    """
+    from tidewire.cli.publishing import Answers, LinePublisher, LinesFailed, Template
+    from tidewire.cli.running import run
+    from tidewire.client import ClientError, Publisher, ServerAddress, Unanswered, open_http
+
+    one = _single(data, file, Form.AUTO if as_json is None else Form.JSON if as_json else Form.TEXT)
+    template = Template(channel, event, _headers(header or []), key)
+    answers = Answers(quiet=quiet)
+    address = ServerAddress(url)
+    lines: LinePublisher | None = None
+
+    def on_wait(delay: float, reason: str) -> None:
+        if not quiet:
+            say(f"{url}: {reason}; next attempt in {delay:.1f} s", "yellow")
+
+    async def main(stop: Callable[[], None]) -> None:
+        nonlocal lines
+        async with open_http(address) as http:
+            publisher = Publisher(http, address, within=timeout, on_wait=on_wait)
+            if isinstance(one, Data):
+                answers.print(await publisher.publish([template.publication(one)]))
+            else:
+                lines = LinePublisher(publisher, template, one, answers, quiet=quiet)
+                await lines.run()
+
+    failure: str | None = None
+    stopped = False
+    try:
+        stopped = run(main).stopped
+    except LinesFailed as error:
+        failure = str(error)
+    except Unanswered as error:
+        failure = (
+            f"{url}: {error.reason}; gave up after {timeout:g} s, so it may have been published "
+            "or not, and only publishing it again with the same --key is safe"
+        )
+    except ClientError as error:
+        failure = f"{url}: {error.reason}"
+    if lines is not None and not quiet:
+        say(lines.summary())
+    if failure is not None:
+        fail(failure)
+    if stopped:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _single(data: str | None, file: Path | None, form: Form) -> Data | Form:
+    """The one message to publish, or the form of the lines that are."""
+    try:
+        if file is not None:
+            if data is not None:
+                raise typer.BadParameter("give DATA or --file, not both")
+            return data_of_file(file.name, file.read_bytes(), form)
+        if data is None or data == "-":
+            return form
+        return data_of_text(data.encode("utf-8", "surrogateescape"), form)
+    except OSError as error:
+        fail(f"{file} cannot be read: {(error.strerror or str(error)).lower()}", UNUSABLE)
+    except NotData as error:
+        fail(f"{file or 'DATA'} cannot be published: {error}", UNUSABLE)
+
+
+def _headers(given: list[str]) -> dict[str, str] | None:
+    headers = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise typer.BadParameter(
+                f"{text!r} is not of the form NAME=VALUE", param_hint="--header"
+            )
+        headers[name] = value
+    return headers or None

@@ -1,0 +1,29 @@
+"""``tidewire serve``"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import typer
+
+from tidewire.cli.failures import explain
+from tidewire.cli.options import settings_or_exit, takes_settings
+from tidewire.cli.terminal import fail
+
+
+@takes_settings
+def serve(flags: Mapping[str, object], config: Path | None) -> None:
+    """Start the server; Ctrl-C or SIGTERM ends it once its clients are told.
+
+    Every flag is also a variable (TIDEWIRE_POLL_INTERVAL for --poll-interval) and a key of
+    tidewire.toml (poll_interval). Flags come first, then variables, then the file.
+    """
+    settings = settings_or_exit(config, flags).settings
+    from tidewire.server.runner import StartError, run
+
+    try:
+        code = run(settings)
+    except StartError as error:
+        fail(explain(error, settings))
+    raise typer.Exit(code)

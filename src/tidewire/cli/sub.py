@@ -1,0 +1,134 @@
+"""``tidewire sub``"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tidewire.cli.options import URL_DEFAULT, MessagesOnly, Quiet, Url
+from tidewire.cli.terminal import OutputClosed, fail
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tidewire.cli.cursor_file import CursorFile
+
+
+class TransportName(StrEnum):
+    """The ways to subscribe."""
+
+    ws = "ws"
+    sse = "sse"
+    longpoll = "longpoll"
+    poll = "poll"
+
+
+def sub(
+    channels: Annotated[
+        list[str], typer.Argument(metavar="CHANNEL", help="Channels, also separated by commas.")
+    ],
+    transport: Annotated[
+        TransportName,
+        typer.Option("--transport", "-t", help="WebSocket, Server-Sent Events, or polling."),
+    ] = TransportName.ws,
+    url: Url = URL_DEFAULT,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="now|start|-N|MS",
+            show_default=False,
+            help="Where to start: now, with the oldest message kept, with the last N of each "
+            "channel, or at a Unix time in ms. Default: now.",
+        ),
+    ] = None,
+    cursor: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            show_default=False,
+            help="Go on after the envelope that has this id; or one for each channel, with commas.",
+        ),
+    ] = None,
+    cursor_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            help="Keep the cursor in this file, and go on from it when started again.",
+        ),
+    ] = None,
+    count: Annotated[
+        int | None,
+        typer.Option(
+            "--count", "-n", min=1, metavar="N", show_default=False, help="End after N messages."
+        ),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            show_default=False,
+            help="End after this time; that is a failure if --count was not reached.",
+        ),
+    ] = None,
+    messages_only: MessagesOnly = False,
+    quiet: Quiet = False,
+) -> None:
+    """Print what comes to channels, one JSON envelope a line, until Ctrl-C.
+
+    When the connection breaks, it is opened again and goes on where it was: nothing is left out
+    and nothing printed twice. What was discarded meanwhile shows as a line of type gap.
+    """
+    from tidewire.cli.running import run
+    from tidewire.cli.subscribing import Session
+    from tidewire.client import Position, Refused, ServerAddress
+
+    names = [name for argument in channels for name in argument.split(",") if name]
+    if not names:
+        raise typer.BadParameter("name at least one channel", param_hint="CHANNEL")
+    kept = _open(cursor_file) if cursor_file is not None else None
+    try:
+        position = Position(names, since=since, cursor=(kept and kept.cursor) or cursor)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--cursor") from None
+    session = Session(
+        ServerAddress(url),
+        position,
+        kept=kept,
+        count=count,
+        messages_only=messages_only,
+        quiet=quiet,
+    )
+
+    async def main(stop: Callable[[], None]) -> None:
+        session.output.watch(asyncio.get_running_loop(), stop)
+        async with asyncio.timeout(timeout):
+            await session.run(transport)
+
+    try:
+        run(main)
+    except TimeoutError:
+        if count is not None:
+            fail(f"{session.count} of {count} messages came in {timeout:g} s")
+        if session.trouble is not None:
+            fail(f"{url}: {session.trouble}; there was no connection within {timeout:g} s")
+    except Refused as error:
+        fail(f"{url}: {error.reason}")
+    except OutputClosed:
+        pass
+
+
+def _open(path: Path) -> CursorFile:
+    from tidewire.cli.cursor_file import CursorFile
+
+    try:
+        return CursorFile(path)
+    except BlockingIOError:
+        fail(f"{path} is in use by another subscriber; take another --cursor-file")
+    except OSError as error:
+        fail(f"{path} cannot keep the cursor: {(error.strerror or str(error)).lower()}")

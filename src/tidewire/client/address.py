@@ -1,0 +1,51 @@
+"""Where a server is: its base URL, and the URLs of what it offers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit
+
+DEFAULT_URL = "http://127.0.0.1:8480"
+
+Query = Iterable[tuple[str, str]]
+
+
+class ServerAddress(NamedTuple):
+    """The base URL of a server, path prefix included, without a slash at its end."""
+
+    url: str
+
+    @classmethod
+    def parse(cls, text: str) -> ServerAddress:
+        """Check a base URL as people write it.
+
+        Raises:
+            ValueError: saying what is wrong with it.
+        """
+        try:
+            parts = urlsplit(text.strip())
+            port = parts.port
+        except ValueError as error:
+            raise ValueError(f"{text!r} is not a URL: {error}") from None
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{text!r} is not the address of a server, such as {DEFAULT_URL}")
+        if parts.query or parts.fragment:
+            raise ValueError(f"{text!r} has a query or a fragment; give the base URL alone")
+        if port == 0:
+            raise ValueError(f"{text!r} has port 0; give the port that the server printed")
+        return cls(f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}")
+
+    def http(self, path: str, query: Query = ()) -> str:
+        """The URL of *path*, such as ``/sse``, with a query."""
+        return f"{self.url}{path}{_encode(query)}"
+
+    def websocket(self, path: str, query: Query = ()) -> str:
+        """The same with the scheme ``ws`` or ``wss``."""
+        return "ws" + self.http(path, query).removeprefix("http")
+
+
+def _encode(query: Query) -> str:
+    # Commas and colons may stand in a query as they are; so URLs in logs stay readable.
+    pairs = [f"{name}={quote(value, safe=',:/@')}" for name, value in query]
+    return "?" + "&".join(pairs) if pairs else ""

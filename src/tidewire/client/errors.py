@@ -1,0 +1,69 @@
+"""What can go wrong between a client and the server.
+
+ClientError
+├── Interrupted   another attempt may succeed
+├── Refused       no other attempt of the same kind would succeed
+└── Unanswered    there were attempts until the time was over
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class ClientError(Exception):
+    """Base of all; ``reason`` says what happened, in words for people."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Interrupted(ClientError):
+    """A connection, or the way to it, failed.
+
+    ``retry_after`` is the number of seconds that the server asked to wait, if it did.
+    """
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class Refused(ClientError):
+    """The server does not want this request, or this client, or is not a Tidewire server.
+
+    ``status`` is the HTTP status or the WebSocket close code, where there was one.
+    """
+
+    def __init__(self, reason: str, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Unanswered(ClientError):
+    """No attempt succeeded in the time there was; the last one's reason is given."""
+
+
+def reason_of(error: BaseException) -> str:
+    """The innermost cause that says something, as libraries wrap it several times over."""
+    for cause in reversed(list(_causes(error))):
+        if isinstance(cause, OSError) and cause.errno is not None:
+            text = os.strerror(cause.errno) if cause.errno > 0 else cause.strerror
+            return (text or str(cause)).lower()
+    if isinstance(error, TimeoutError) or "timeout" in type(error).__name__.lower():
+        return "no answer in time"
+    return str(error) or type(error).__name__
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: BaseException | None = error
+    for _ in range(16):
+        if seen is None:
+            return
+        yield seen
+        seen = seen.__cause__ or seen.__context__

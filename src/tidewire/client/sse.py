@@ -1,0 +1,75 @@
+"""Subscribing over Server-Sent Events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+
+from tidewire.client.answers import failure
+from tidewire.client.envelope import Close, end_of_stream, parse_envelope
+from tidewire.client.errors import Interrupted, Refused, reason_of
+from tidewire.client.eventsource import EventDecoder, TooMuchData
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from tidewire.client.address import ServerAddress
+    from tidewire.client.envelope import Event
+    from tidewire.client.position import Position
+
+EVENT_STREAM = "text/event-stream"
+SILENCE = 60.0
+"""Seconds without a byte, heartbeats included, after which a stream is taken for dead."""
+
+
+class SseTransport:
+    """Envelopes as the data of events; ``format=raw`` is not for this client."""
+
+    def __init__(
+        self, http: httpx.AsyncClient, address: ServerAddress, *, silence: float = SILENCE
+    ) -> None:
+        self._http = http
+        self._address = address
+        self._timeout = httpx.Timeout(10.0, read=silence)
+
+    async def attempt(self, position: Position) -> AsyncGenerator[Event, None]:
+        """See :class:`tidewire.client.transport.Transport`."""
+        decoder = EventDecoder()
+        request = self._http.build_request(
+            "GET",
+            self._address.http("/sse", position.query()),
+            headers={"Accept": EVENT_STREAM, "Cache-Control": "no-cache"},
+            timeout=self._timeout,
+        )
+        try:
+            answer = await self._http.send(request, stream=True)
+            try:
+                await _check(answer)
+                async for chunk in answer.aiter_bytes():
+                    for event in decoder.feed(chunk):
+                        received = parse_envelope(event.data.encode())
+                        yield received
+                        if isinstance(received.envelope, Close):
+                            raise end_of_stream(received.envelope)
+            finally:
+                await answer.aclose()
+        except TooMuchData as error:
+            raise Refused(str(error)) from error
+        except httpx.HTTPError as error:
+            raise Interrupted(reason_of(error), _seconds(decoder.retry)) from error
+        raise Interrupted("the stream ended", _seconds(decoder.retry))
+
+
+async def _check(answer: httpx.Response) -> None:
+    if answer.status_code == 204:
+        raise Refused("the server has no stream there (HTTP 204)", 204)
+    if answer.status_code != 200:
+        raise failure(answer.status_code, answer.headers, await answer.aread())
+    media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != EVENT_STREAM:
+        raise Refused(f"this is no event stream but {media_type or 'of unknown type'}")
+
+
+def _seconds(retry: int | None) -> float | None:
+    return None if retry is None else retry / 1000

@@ -1,0 +1,179 @@
+"""A real TCP server that answers each request with prepared bytes, and cuts where it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import socket
+import struct
+from contextlib import asynccontextmanager, suppress
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+
+class Then(Enum):
+    """What happens to the connection when the bytes are sent."""
+
+    KEEP = auto()
+    """It waits for the next request."""
+    CLOSE = auto()
+    """It ends in order (FIN)."""
+    RESET = auto()
+    """It breaks (RST)."""
+    HOLD = auto()
+    """It stays open, and silent, until the client says something or goes."""
+
+
+class Step(NamedTuple):
+    """The answer to one request. ``{accept}`` in the bytes is what a WebSocket handshake needs."""
+
+    data: bytes
+    then: Then = Then.KEEP
+
+
+class Request(NamedTuple):
+    """One request as it was received; header names are in lower case."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: bytes
+
+
+def answer(
+    status: str = "200 OK",
+    body: bytes | dict[str, Any] = b"",
+    then: Then = Then.KEEP,
+    **headers: str,
+) -> Step:
+    """A whole HTTP answer; ``Content_Type="…"`` gives that header."""
+    if isinstance(body, dict):
+        body = json.dumps(body).encode()
+    lines = [f"HTTP/1.1 {status}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    if not status.startswith(("204", "304")):
+        lines.append(f"Content-Length: {len(body)}")
+    return Step("\r\n".join([*lines, "", ""]).encode() + body, then)
+
+
+def event_stream(*blocks: str, then: Then = Then.RESET) -> Step:
+    """The start of an event stream, without an end that HTTP could tell from a cut."""
+    head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+    return Step((head + "".join(blocks)).encode(), then)
+
+
+def web_socket(*frames: bytes, then: Then = Then.RESET) -> Step:
+    """A WebSocket handshake and what follows it."""
+    head = (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: tidewire.v1.json\r\n\r\n"
+    )
+    return Step(head + b"".join(frames), then)
+
+
+def text_frame(envelope: dict[str, Any]) -> bytes:
+    """An unmasked text frame."""
+    payload = json.dumps(envelope).encode()
+    size = bytes((len(payload),)) if len(payload) < 126 else struct.pack("!BH", 126, len(payload))
+    return b"\x81" + size + payload
+
+
+def close_frame(code: int, reason: str = "") -> bytes:
+    """An unmasked close frame."""
+    payload = struct.pack("!H", code) + reason.encode()
+    return b"\x88" + bytes((len(payload),)) + payload
+
+
+class ScriptedServer:
+    """Answers the n-th request, on whichever connection it comes, with the n-th step.
+
+    When the script is over, connections are closed without an answer.
+    """
+
+    def __init__(self, script: list[Step]) -> None:
+        self.requests: list[Request] = []
+        self._script = list(script)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        """The base URL."""
+        host, port = self._server.sockets[0].getsockname()
+        return f"http://{host}:{port}"
+
+    async def start(self) -> None:
+        """Listen on a free port."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+
+    async def stop(self) -> None:
+        """End all connections."""
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            with suppress(OSError, EOFError):
+                while await self._answer(reader, writer):
+                    pass
+        finally:
+            self._tasks.discard(task)
+            writer.transport.abort()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        request = await _read(reader)
+        self.requests.append(request)
+        if not self._script:
+            return False
+        data, then = self._script.pop(0)
+        if key := request.headers.get("sec-websocket-key"):
+            digest = hashlib.sha1(key.encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
+            data = data.replace(b"{accept}", base64.b64encode(digest))
+        writer.write(data)
+        await writer.drain()
+        if then is Then.HOLD:
+            await reader.read(1)
+        elif then is Then.CLOSE:
+            # All of it is received before the connection is torn down.
+            writer.write_eof()
+            await reader.read()
+        elif then is Then.RESET:
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        return then is Then.KEEP
+
+
+async def _read(reader: asyncio.StreamReader) -> Request:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    first, *lines = head.rstrip("\r\n").split("\r\n")
+    method, target, _ = first.split(" ")
+    headers = {
+        name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+    }
+    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    parts = urlsplit(target)
+    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    return Request(method, parts.path, query, headers, body)
+
+
+@asynccontextmanager
+async def scripted(*script: Step) -> AsyncGenerator[ScriptedServer]:
+    """A running server with that script."""
+    server = ScriptedServer(list(script))
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
