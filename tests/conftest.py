@@ -1,0 +1,68 @@
+"""Fixtures for every kind of test: real servers on free ports of the loopback interface."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from tests.server_process import ServerProcess, start_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TROUBLE = re.compile(r"Traceback \(most recent call last\)|Exception ignored|never awaited")
+
+
+class StartServer(Protocol):
+    """What the fixtures ``start`` and ``start_shared`` give."""
+
+    def __call__(
+        self, *, engine: str = "memory:", port: int = 0, **settings: object
+    ) -> ServerProcess:
+        """Start one server; it is ended, and its log looked at, when the test is over."""
+
+
+def _servers(directory: Path) -> Iterator[StartServer]:
+    """Yield a function that starts servers; end them all and fail on any traceback they wrote."""
+    running: list[ServerProcess] = []
+
+    def start(*, engine: str = "memory:", port: int = 0, **settings: object) -> ServerProcess:
+        server = start_server(directory, engine=engine, port=port, **settings)
+        running.append(server)
+        return server
+
+    try:
+        yield start
+    finally:
+        for server in running:
+            if server.running:
+                server.kill()
+    for server in running:
+        assert not TROUBLE.search(server.log()), server.log()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[StartServer]:
+    """Start servers that live as long as the test; they share one directory."""
+    yield from _servers(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def start_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
+    """Start servers that live as long as the tests of one file."""
+    yield from _servers(tmp_path_factory.mktemp("server"))
+
+
+@pytest.fixture(scope="module")
+def server(start_shared: StartServer) -> ServerProcess:
+    """One server with the default settings, in memory, shared by the tests of one file."""
+    return start_shared()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of each engine that needs nothing installed, one after the other."""
+    return "memory:" if request.param == "memory" else f"sqlite:///{tmp_path}/log.db"

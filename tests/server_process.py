@@ -1,0 +1,139 @@
+"""A real Tidewire server in a process of its own, as users start it.
+
+Nothing here knows the server's insides: it is found by the line it prints when it is ready, driven
+by signals, and watched through ``/proc``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+READY = re.compile(r"^tidewire listening on http://(\[[^\]]+\]|[^\s:/]+):(\d+)")
+START_TIMEOUT = 20.0
+"""Seconds a server may take until it listens; far above the usual one, for a loaded machine."""
+
+
+class StartError(Exception):
+    """The server ended, or stayed silent, instead of starting to listen."""
+
+
+class ServerProcess:
+    """One running server; ``url`` and ``address`` say where, ``log()`` what it has written."""
+
+    def __init__(self, command: list[str], environment: Mapping[str, str], directory: Path) -> None:
+        self._error_path = directory / "stderr.txt"
+        with self._error_path.open("ab") as errors:
+            self.process = subprocess.Popen(
+                command,
+                env=dict(environment),
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,
+            )
+        self._lines: list[str] = []
+        self._started = threading.Event()
+        self._reader = threading.Thread(target=self._read_output, daemon=True)
+        self._reader.start()
+        self._started.wait(START_TIMEOUT)
+        ready = next(filter(None, map(READY.match, self._lines)), None)
+        if ready is None:
+            self.kill()
+            raise StartError(f"{' '.join(command)} did not start to listen:\n{self.log()}")
+        self.host = ready[1].strip("[]")
+        self.port = int(ready[2])
+
+    def _read_output(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout:
+            for line in self.process.stdout:
+                self._lines.append(line.decode("utf-8", "replace"))
+                if READY.match(self._lines[-1]):
+                    self._started.set()
+        self._started.set()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port, as ``socket.create_connection`` takes them."""
+        return self.host, self.port
+
+    @property
+    def url(self) -> str:
+        """The address as ``http://host:port``, without a slash at the end."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def running(self) -> bool:
+        """Whether the process still exists."""
+        return self.process.poll() is None
+
+    def log(self) -> str:
+        """All that the server has written so far, on both streams."""
+        return "".join(self._lines) + self._error_path.read_text("utf-8", "replace")
+
+    def resident_memory(self) -> int:
+        """Bytes of physical memory held by the process now."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)[1]) * 1024  # type: ignore[index]
+
+    def cpu_seconds(self) -> float:
+        """User and system time the process has used so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def open_sockets(self) -> int:
+        """How many sockets the process holds, listening ones and its own plumbing included."""
+        count = 0
+        for descriptor in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                count += str(descriptor.readlink()).startswith("socket:")
+        return count
+
+    def terminate(self) -> None:
+        """Ask for an orderly end: SIGTERM to the server's own process."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def interrupt(self) -> None:
+        """Ask for an orderly end as Ctrl-C does."""
+        self.process.send_signal(signal.SIGINT)
+
+    def wait(self, timeout: float = 15) -> int:
+        """Wait at most ``timeout`` seconds for the end; a negative exit code names a signal."""
+        code = self.process.wait(timeout)
+        self._reader.join(timeout)
+        return code
+
+    def kill(self) -> None:
+        """End it at once, with every process it has started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.wait()
+
+
+def start_server(
+    directory: Path, *, engine: str = "memory:", port: int = 0, **settings: object
+) -> ServerProcess:
+    """Start a server that keeps its files in ``directory`` and return it when it listens.
+
+    ``settings`` are named as in ``tidewire.toml``; they are handed over as ``TIDEWIRE_*``.
+    """
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TIDEWIRE_")}
+    environment["PYTHONUNBUFFERED"] = "1"
+    for name, value in settings.items():
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        environment[f"TIDEWIRE_{name.upper()}"] = text
+    tidewire = str(Path(sys.executable).with_name("tidewire"))
+    command = [tidewire, "serve", "--engine", engine, "--port", str(port)]
+    return ServerProcess(command, environment, directory)
