@@ -1,0 +1,31 @@
+"""The cases, by name and in the order in which they run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from benchmarks.cases import chat, fanout, idle_memory, latency, polls, publish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.bench import Bench
+    from benchmarks.results import Outcome
+
+
+class Case(NamedTuple):
+    """Something to measure."""
+
+    title: str
+    run: Callable[[Bench], Outcome]
+
+
+CASES: dict[str, Case] = {
+    "ws_fanout": Case("WebSocket fan-out", fanout.websocket),
+    "sse_fanout": Case("SSE fan-out", fanout.sse),
+    "idle_memory": Case("Memory of idle connections", idle_memory.run),
+    "polls": Case("Short polls", polls.run),
+    "publish": Case("Publishing over HTTP", publish.run),
+    "chat": Case("Chat over WebSocket", chat.run),
+    "latency": Case("Latency", latency.run),
+}

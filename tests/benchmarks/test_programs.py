@@ -1,0 +1,85 @@
+"""The programs that the benchmarks compare with do what they are taken to do."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from benchmarks.loadgen import wire
+from benchmarks.meter import cpu_ns
+from benchmarks.processes import LoadGenerator, ProcessError, compiled, http_load, serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchmarks.loadgen.publishers import Way
+    from benchmarks.loadgen.subscribers import Transport
+
+GET = wire.get("127.0.0.1", "/poll?channels=bench")
+
+
+@pytest.mark.parametrize("way", ["floor", "floor-together"])
+@pytest.mark.parametrize("transport", ["ws", "sse"])
+def test_the_floor_delivers_everything_once(transport: Transport, way: Way, tmp_path: Path) -> None:
+    floor = compiled("floor", tmp_path)
+    with serving((str(floor),), tmp_path) as server, LoadGenerator() as generator:
+        generator.open("floor", transport, server, 30, kernel_times=transport == "ws")
+        window = generator.publish("floor", way, 4, 100.0, batch=5)
+        assert (window.expected, window.received) == (600, 600)
+        assert (window.missing, window.duplicates, window.out_of_order) == (0, 0, 0)
+        assert 0 < window.latency["p50"] < 1000
+        alone = generator.publish("floor", way, 1, 100.0)  # its command comes with the greeting
+        assert (alone.received, alone.missing) == (30, 0)
+        generator.close("floor")
+        generator.open("floor", transport, server, 3)  # those who left are forgotten
+        assert generator.publish("floor", way, 2, 100.0).received == 6
+
+
+@pytest.mark.parametrize("status", [200, 304])
+def test_http_load_counts_answers_by_status(status: int, tmp_path: Path) -> None:
+    program = compiled("http_load", tmp_path)
+    body = b"hello" if status == 200 else b""
+    answer = b"HTTP/1.1 %d X\r\nContent-Length: 5\r\n\r\n%b" % (status, body)
+    bare = (sys.executable, "-m", "benchmarks.servers.bare_http")
+    with serving(bare, tmp_path, answer) as server:
+        before = cpu_ns(server.pid)
+        load = http_load(program, server, GET, connections=4, seconds=0.3)
+        assert cpu_ns(server.pid) > before
+    assert load.statuses == {str(status): load.answers}
+    assert load.answers > 100
+    assert load.broken == 0
+    assert load.answers <= load.bytes / len(answer) <= load.answers + 4
+
+
+def test_http_load_counts_answers_that_it_cannot_tell_apart(tmp_path: Path) -> None:
+    program = compiled("http_load", tmp_path)
+    bare = (sys.executable, "-m", "benchmarks.servers.bare_http")
+    with serving(bare, tmp_path, b"HTTP/1.1 200 X\r\nContent-Length: 1\r\n\r\nab") as server:
+        load = http_load(program, server, GET, connections=4, seconds=0.2)
+    assert (load.answers, load.broken) == (0, 4)
+
+
+def test_starlette_answers_200_and_304(tmp_path: Path) -> None:
+    program = compiled("http_load", tmp_path)
+    command = (sys.executable, "-m", "benchmarks.servers.starlette_poll", "a-1", '"a-1"')
+    known = wire.get("127.0.0.1", "/poll?channels=bench", 'If-None-Match: "a-1"\r\n')
+    with serving(command, tmp_path) as server:
+        assert set(http_load(program, server, GET, 4, 0.2).statuses) == {"200"}
+        assert set(http_load(program, server, known, 4, 0.2).statuses) == {"304"}
+
+
+def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
+    command = (sys.executable, "-c", "raise SystemExit('no such engine')")
+    with pytest.raises(ProcessError, match="no such engine"), serving(command, tmp_path):
+        pass
+
+
+def test_the_cpu_clock_of_a_process_is_its_own() -> None:
+    start = time.process_time_ns()
+    before = cpu_ns(os.getpid())
+    sum(range(300_000))
+    after = cpu_ns(os.getpid())
+    assert 0 < after - before <= time.process_time_ns() - start
