@@ -23,6 +23,13 @@ READY = re.compile(r"^tidewire listening on http://(\[[^\]]+\]|[^\s:/]+):(\d+)")
 START_TIMEOUT = 20.0
 """Seconds a server may take until it listens; far above the usual one, for a loaded machine."""
 
+LISTENING = "0A"
+NOT_ACCEPTED = ("01", "03", "08")
+"""Established, being opened, or closed by the client: states of the kernel's ``tcp_states.h``.
+
+In any other state a socket that belongs to no process is one that the server is done with.
+"""
+
 
 class StartError(Exception):
     """The server ended, or stayed silent, instead of starting to listen."""
@@ -93,12 +100,20 @@ class ServerProcess:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def open_sockets(self) -> int:
-        """How many sockets the process holds, listening ones and its own plumbing included."""
+    def connections(self) -> int:
+        """How many TCP connections the server has, those it has not accepted yet included.
+
+        Read from the kernel's table (proc_pid_net(5)), not by counting descriptors: a client
+        that came and left within a moment still waits in the listening socket's queue, where a
+        count of descriptors misses it now and finds it a moment later.
+        """
         count = 0
-        for descriptor in Path(f"/proc/{self.process.pid}/fd").iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                count += str(descriptor.readlink()).startswith("socket:")
+        for table in ("tcp", "tcp6"):
+            for line in Path(f"/proc/{self.process.pid}/net/{table}").read_text().splitlines()[1:]:
+                fields = line.split()
+                port, state, inode = fields[1].rpartition(":")[2], fields[3], fields[9]
+                if int(port, 16) == self.port and state != LISTENING:
+                    count += inode != "0" or state in NOT_ACCEPTED
         return count
 
     def terminate(self) -> None:

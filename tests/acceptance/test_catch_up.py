@@ -199,15 +199,15 @@ async def test_a_reader_that_stays_stalled_is_ended_and_resumes(
     server = start(engine=engine, stall_timeout=1)
     async with http_client(server.url) as client:
         published = await publish_batch(client, numbered(1, ["bulk"]))
-        before = server.open_sockets()
+        before = server.connections()
         with SlowReader(server.address, transport, ["bulk"], since="start") as stalled:
             while not stalled.messages:
                 assert stalled.read(65_536)
             for first in range(1, 101, 10):
                 batch = numbered(10, ["bulk"], first=first, text="x" * 100_000)
                 published += await publish_batch(client, batch)
-            assert server.open_sockets() > before
-            await until(lambda: server.open_sockets() == before, within=10)
+            assert server.connections() > before
+            await until(lambda: server.connections() == before, within=10)
             while stalled.read(1 << 20):
                 pass
             assert len(stalled.messages) < len(published), "it was not stalled"
@@ -274,7 +274,7 @@ async def test_a_poller_that_never_reads_its_answer_costs_nothing_for_others(
     server = start(stall_timeout=1)
     async with http_client(server.url) as client:
         await publish_batch(client, numbered(80, ["bulk"], text="x" * 100_000))
-        before = server.open_sockets()
+        before = server.connections()
         with RawConnection(server.address, receive_buffer=4096) as connection:
             for _ in range(100):  # pipelined: some 25 MB of answers that no one takes
                 connection.request("GET", "/poll?channels=bulk&since=start")
@@ -282,5 +282,5 @@ async def test_a_poller_that_never_reads_its_answer_costs_nothing_for_others(
             async with memory.watched():
                 for _ in range(20):
                     assert (await client.get("/healthz")).status_code == 200
-                await until(lambda: server.open_sockets() == before, within=10)
+                await until(lambda: server.connections() == before, within=10)
             assert memory.growth < ALLOWED_GROWTH

@@ -330,22 +330,20 @@ async def test_many_held_polls_are_all_woken(server: ServerProcess, channel: str
 
 
 def test_a_vanished_poller_is_noticed(start: StartServer, channel: str) -> None:
-    server = start()  # whose sockets are those of this test only
-    before = server.open_sockets()
+    server = start()
     polls = [held_poll(server, channel)[0] for _ in range(20)]
-    assert server.open_sockets() == before + 20
+    assert server.connections() == 20
     for poll in polls:
         poll.socket.close()
-    wait_until(lambda: server.open_sockets() == before)
+    wait_until(lambda: server.connections() == 0)
 
 
 def test_a_half_closed_poller_is_noticed(start: StartServer, channel: str) -> None:
     server = start()
     held, _ = held_poll(server, channel)
     with held:
-        before = server.open_sockets()
         held.socket.shutdown(socket.SHUT_WR)
-        wait_until(lambda: server.open_sockets() == before - 1)
+        wait_until(lambda: server.connections() == 0)
 
 
 async def test_a_long_poll_loop_among_publishers_misses_nothing(

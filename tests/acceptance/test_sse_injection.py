@@ -307,15 +307,15 @@ def test_retry_and_heartbeat_as_set(start: StartServer) -> None:
 
 
 def test_a_vanished_listener_is_noticed(server: ServerProcess) -> None:
-    before = server.open_sockets()
+    wait_until(lambda: server.connections() == 0)
     listeners = [RawConnection(server.address) for _ in range(20)]
     for listener in listeners:
         listener.request("GET", "/sse?channels=vanish")
         assert listener.head()[0] == 200
-    assert server.open_sockets() == before + 20
+    assert server.connections() == 20
     for listener in listeners:
         listener.socket.close()
-    wait_until(lambda: server.open_sockets() == before)
+    wait_until(lambda: server.connections() == 0)
 
 
 def test_http_1_0_gets_a_stream_that_ends_with_the_connection(
