@@ -15,9 +15,9 @@ from tidewire.model import Message
 from tidewire.model.envelope import Ok
 from tidewire.model.payload import check_depth
 from tidewire.transports.commands import Publish, decode_command
+from tidewire.transports.frames import frames_form
 from tidewire.transports.framing import FrameParser, Text
 from tidewire.transports.publish import Limits, draft_of
-from tidewire.transports.websocket import frames_form
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench

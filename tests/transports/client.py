@@ -9,9 +9,11 @@ from tests.transports.frames import CLOSE, TEXT, ServerFrame, client_frame, serv
 from tests.transports.world import FakeWire, World
 from tidewire.hub import Session, State
 from tidewire.model import Subscription
+from tidewire.transports.dialogue import Rules
+from tidewire.transports.frames import frames_form
 from tidewire.transports.framing import FrameParser
 from tidewire.transports.publish import Limits
-from tidewire.transports.websocket import Heartbeat, WebSocket, frames_form
+from tidewire.transports.websocket import Heartbeat, WebSocket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,8 +46,7 @@ class Client:
             form,
             FrameParser(max_size=20_000, deflated=window_bits > 0),
             session=self.session,
-            limits=Limits(1000, 16, batch=20),
-            most_channels=4,
+            rules=Rules(Limits(1000, 16, batch=20), 4),
             heartbeat=heartbeat or Heartbeat(INTERVAL, TIMEOUT),
             now=START,
             retry=lambda: RETRY,

@@ -24,7 +24,8 @@ from tests.transports.world import EPOCH, FIRST_ID, World, message
 from tidewire.hub import State
 from tidewire.model import Cursor, Draft, Message, Subscription
 from tidewire.model.envelope import Ok
-from tidewire.transports.websocket import DEFLATE_FROM, Frames, Heartbeat, frames_form
+from tidewire.transports.frames import DEFLATE_FROM, Frames, frames_form
+from tidewire.transports.websocket import Heartbeat
 
 NEWS = Subscription(("news",))
 ENVELOPE = (

@@ -11,7 +11,7 @@ from tests.transports.client import Client, id_of, ids, kinds
 from tests.transports.frames import text
 from tests.transports.world import EPOCH, World
 from tidewire.model import Cursor, Draft, EngineUnavailable, Subscription
-from tidewire.transports.websocket import MOST_UNDER_WAY
+from tidewire.transports.dialogue import MOST_UNDER_WAY
 
 
 def cursor(id: int) -> str:

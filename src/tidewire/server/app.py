@@ -16,6 +16,7 @@ from tidewire.server.request import Handler, HttpLimits, Request
 from tidewire.server.response import JSON, NO_SNIFF, problem
 from tidewire.server.wheel import Wheel
 from tidewire.settings import Settings
+from tidewire.transports.dialogue import Rules
 from tidewire.transports.publish import Limits
 from tidewire.transports.short_poll import ShortPolls
 
@@ -44,6 +45,7 @@ class App:
             settings.keepalive_timeout,
         )
         self.publish_limits = Limits(settings.max_message_size, settings.max_json_depth)
+        self.command_rules = Rules(self.publish_limits, settings.max_channels)
         self.stall_timeout = settings.stall_timeout
         self.draining = False
         self.connections: set[Connection] = set()

@@ -13,13 +13,14 @@ from tidewire.model.envelope import Close
 from tidewire.server.request import Request
 from tidewire.server.response import JSON, answer, date, jittered
 from tidewire.transports.echo import Echo
+from tidewire.transports.frames import SUBPROTOCOLS, frames_form
 from tidewire.transports.framing import FrameParser
 from tidewire.transports.handshake import Deflate, accept_key, agree_deflate, choose_subprotocol
 from tidewire.transports.long_poll import LongPoll
 from tidewire.transports.query import DEFAULT_WAIT, Query, parameters, parse_query, preferred_wait
 from tidewire.transports.short_poll import Answer
 from tidewire.transports.sse import Events, EventStream, events_form
-from tidewire.transports.websocket import SUBPROTOCOLS, Heartbeat, WebSocket, frames_form
+from tidewire.transports.websocket import Heartbeat, WebSocket
 
 if TYPE_CHECKING:
     from tidewire.server.app import App
@@ -189,8 +190,7 @@ def websocket(app: App, request: Request, connection: Connection) -> None:
             form,
             _frame_parser(app, deflate),
             session=session,
-            limits=app.publish_limits,
-            most_channels=settings.max_channels,
+            rules=app.command_rules,
             heartbeat=Heartbeat(settings.ping_interval, settings.pong_timeout),
             now=now,
             retry=lambda: jittered(settings.sse_retry // 2, settings.sse_retry * 3 // 2),

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from tidewire.hub import Hub
-from tidewire.model import Message, Subscription
-from tidewire.model.envelope import GapNotice, encode_control
+from tidewire.model import BadRequest, Message, Subscription, check_channel, parse_cursor
+from tidewire.model.envelope import GapNotice, Ok, encode_control
+from tidewire.model.subscription import START, parse_since
+from tidewire.transports.commands import History
 from tidewire.transports.polling import gap_notices, position_after
+
+if TYPE_CHECKING:
+    from tidewire.transports.dialogue import Dialogue
 
 MAX_HISTORY = 1_000
 HISTORY_BYTES = 4 << 20
@@ -43,4 +50,31 @@ def history_json(page: HistoryPage) -> bytes:
         page.cursor.encode(),
         b"true" if page.more else b"false",
         b",".join([encode_control(gap) for gap in page.gaps]),
+    )
+
+
+def history(dialogue: Dialogue, command: History) -> None:
+    """The WebSocket command ``history``: as ``GET /history``."""
+    if not 1 <= command.limit <= MAX_HISTORY:
+        raise BadRequest(f"limit: use 1 to {MAX_HISTORY}", code="invalid_limit")
+    channel = check_channel(command.channel)
+    if command.cursor is not None:
+        wanted = Subscription((channel,), (parse_cursor(command.cursor),))
+    else:
+        since = START if command.since is None else parse_since(str(command.since))
+        wanted = Subscription((channel,), (), since)
+    dialogue.block(command.ref, _history_later(dialogue, command, wanted))
+
+
+async def _history_later(dialogue: Dialogue, command: History, wanted: Subscription) -> None:
+    page = await read_history(dialogue.hub, wanted, command.limit)
+    dialogue.answer(
+        Ok(
+            command.ref,
+            channel=command.channel,
+            cursor=page.cursor,
+            more=page.more,
+            messages=[msgspec.Raw(message.envelope) for message in page.messages],
+            gaps=[msgspec.to_builtins(gap) for gap in page.gaps],
+        )
     )

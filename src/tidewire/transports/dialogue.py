@@ -1,0 +1,193 @@
+"""The commands of one WebSocket connection: carried out in order, each answered with its ``ref``.
+
+A command may take time (``block``): those behind it wait, because a client may rely on their
+order. Only publishes wait for nothing: the engine keeps their order, and groups them. When too
+many are under way the connection is read no further.
+"""
+
+from __future__ import annotations
+
+from asyncio import Future
+from collections import deque
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, NamedTuple
+
+import msgspec
+
+from tidewire.hub import Hub, Session
+from tidewire.model import BadRequest, Receipt, TidewireError
+from tidewire.model.envelope import Control, Error, Ok
+from tidewire.model.payload import check_depth
+from tidewire.transports.commands import (
+    Command,
+    History,
+    Ping,
+    Publish,
+    Ref,
+    Subscribe,
+    Unsubscribe,
+    decode_command,
+    ref_of,
+)
+from tidewire.transports.following import subscribe, unsubscribe
+from tidewire.transports.frames import Frames
+from tidewire.transports.history import history
+from tidewire.transports.publish import Limits, check_alone, draft_of, drafts_of_batch
+from tidewire.transports.wire import BUSY, Wire
+
+MOST_UNDER_WAY = 128  # publishes without their answer, or commands behind one that takes time
+
+
+class Rules(NamedTuple):
+    """What commands may ask for."""
+
+    limits: Limits
+    most_channels: int
+
+
+class Dialogue:
+    """One connection's commands and their answers. ``end`` it when the connection closes."""
+
+    __slots__ = (
+        "_blocked",
+        "_ended",
+        "_publishing",
+        "_waiting",
+        "form",
+        "hub",
+        "rules",
+        "session",
+        "wire",
+    )
+
+    def __init__(self, wire: Wire, hub: Hub, form: Frames, session: Session, rules: Rules) -> None:
+        self.wire = wire
+        self.hub = hub
+        self.form = form
+        self.session = session
+        self.rules = rules
+        self._ended = False
+        self._publishing = 0
+        self._blocked = False
+        self._waiting: deque[bytes] | None = None
+
+    def end(self) -> None:
+        """Answer nothing any more, and take up nothing that waits."""
+        self._ended = True
+
+    def command(self, data: bytes) -> None:
+        """Carry out a command, or keep it while one before it is under way."""
+        if not self._blocked:
+            self._carry_out(data)
+            return
+        if self._waiting is None:
+            self._waiting = deque()
+        self._waiting.append(data)
+        if len(self._waiting) == MOST_UNDER_WAY:
+            self.wire.stop_reading(BUSY)
+
+    def _carry_out(self, data: bytes) -> None:
+        ref: Ref = None
+        try:
+            check_depth(data, self.rules.limits.json_depth)
+            try:
+                command = decode_command(data)
+            except (msgspec.MsgspecError, RecursionError) as error:
+                ref = ref_of(data)
+                raise BadRequest(f"this is no command: {error}") from None
+            ref = command.ref
+            _HANDLERS[type(command)](self, command)
+        except TidewireError as error:
+            self.refuse(ref, error)
+
+    def answer(self, envelope: Control) -> None:
+        """Send an answer, unless the connection has ended."""
+        if not self._ended:
+            self.wire.write(self.form.control(envelope))
+
+    def refuse(self, ref: Ref, error: TidewireError) -> None:
+        """Answer that the command was refused; the connection goes on."""
+        self.answer(Error(error.code, error.detail, ref))
+
+    def block(self, ref: Ref, work: Coroutine[None, None, None]) -> None:
+        """Do *work* before any later command; what it raises refuses the command *ref*."""
+        self._blocked = True
+        self.hub.spawn(self._then_go_on(ref, work))
+
+    async def _then_go_on(self, ref: Ref, work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except TidewireError as error:
+            self.refuse(ref, error)
+        self._blocked = False
+        waiting = self._waiting
+        while waiting and not self._blocked and not self._ended:
+            self._carry_out(waiting.popleft())
+        if not waiting:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Take commands again, if few publishes are under way and nothing waits behind another.
+
+        To be called when either may have changed: whichever comes last must find the other gone.
+        """
+        if not self._blocked and self._publishing <= MOST_UNDER_WAY // 2:
+            self.wire.read_on(BUSY)
+
+    def publish(self, command: Publish) -> None:
+        """Publish, and answer when the engine holds it."""
+        many = command.messages
+        if many is not None:
+            check_alone(command)
+            drafts = drafts_of_batch(many, self.rules.limits)
+        else:
+            if command.channel is None or not command.data:
+                raise BadRequest('publish needs "channel" and "data"')
+            drafts = [draft_of(command, self.rules.limits)]
+        future = self.hub.engine.append(drafts)
+        if future.done():
+            self._published(command.ref, many is not None, future)
+        else:
+            # Publishes wait for no answer: the engine keeps their order, and groups them.
+            self._publishing += 1
+            if self._publishing == MOST_UNDER_WAY:
+                self.wire.stop_reading(BUSY)
+            future.add_done_callback(partial(self._published_later, command.ref, many is not None))
+
+    def _published_later(self, ref: Ref, batch: bool, future: Future[list[Receipt]]) -> None:
+        self._publishing -= 1
+        if self._publishing == MOST_UNDER_WAY // 2:
+            self._read_on()
+        self._published(ref, batch, future)
+
+    def _published(self, ref: Ref, batch: bool, future: Future[list[Receipt]]) -> None:
+        error = future.exception()
+        if error is None:
+            receipts = future.result()
+            if batch:
+                self.answer(Ok(ref, results=[self._result(receipt) for receipt in receipts]))
+            else:
+                (receipt,) = receipts
+                self.answer(Ok(ref, self.hub.cursor(receipt.id), receipt.channel, receipt.seq))
+        elif isinstance(error, TidewireError):
+            self.refuse(ref, error)
+        else:
+            raise error
+
+    def _result(self, receipt: Receipt) -> dict[str, str | int]:
+        cursor = self.hub.cursor(receipt.id)
+        return {"channel": receipt.channel, "id": cursor, "seq": receipt.seq}
+
+
+def _ping(dialogue: Dialogue, command: Ping) -> None:
+    dialogue.answer(Ok(command.ref))
+
+
+_HANDLERS: dict[type[Command], Callable[[Dialogue, Any], None]] = {
+    Publish: Dialogue.publish,
+    Subscribe: subscribe,
+    Unsubscribe: unsubscribe,
+    History: history,
+    Ping: _ping,
+}
