@@ -18,7 +18,7 @@ from tidewire.model import (
 )
 from tidewire.server import response
 from tidewire.server.response import Date, answer, jittered, problem, retry_after
-from tidewire.server.subscribing import UpgradeRequired
+from tidewire.server.streams import UpgradeRequired
 
 
 def headers_of(lines: bytes) -> dict[str, str]:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tidewire.model import EngineUnavailable, TooManyRequests
-from tidewire.server import subscribing
+from tidewire.server import polls
+from tidewire.server.polls import PollAnswers
 from tidewire.server.request import Request
-from tidewire.server.subscribing import PollAnswers, Subscribers
+from tidewire.server.subscribing import Subscribers
 
 if TYPE_CHECKING:
     from tests.server.conftest import MakeServer, Reply, Server
@@ -35,7 +36,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock by which answers are kept."""
     clock = Clock()
-    monkeypatch.setattr(subscribing, "time", clock)
+    monkeypatch.setattr(polls, "time", clock)
     return clock
 
 

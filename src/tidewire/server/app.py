@@ -11,7 +11,7 @@ from tidewire.access.origins import Origins, is_loopback
 from tidewire.console import static_files
 from tidewire.hub import Hub
 from tidewire.model import Forbidden, MethodNotAllowed, NotFound, TidewireError, Unavailable
-from tidewire.server import producing, subscribing
+from tidewire.server import choosing, polls, producing, streams, subscribing
 from tidewire.server.request import Handler, HttpLimits, Request
 from tidewire.server.response import JSON, NO_SNIFF, problem
 from tidewire.server.wheel import Wheel
@@ -57,8 +57,8 @@ class App:
             settings.allowed_hosts,
             loopback_only=is_loopback(settings.host),
         )
-        self.short_polls = ShortPolls(hub, settings.poll_interval, subscribing.POLL_HEADERS)
-        self.poll_answers = subscribing.PollAnswers(hub)
+        self.short_polls = ShortPolls(hub, settings.poll_interval, polls.POLL_HEADERS)
+        self.poll_answers = polls.PollAnswers(hub)
         self.subscribers = subscribing.Subscribers()
         self._prefix = settings.path_prefix.encode()
         self._routes = self._make_routes()
@@ -67,18 +67,18 @@ class App:
         get = frozenset({b"GET", b"HEAD"})
         post = frozenset({b"POST"})
         routes: dict[bytes, tuple[frozenset[bytes], Handler]] = {
-            b"/ws": (frozenset({b"GET"}), subscribing.websocket),
-            b"/sse": (get, subscribing.event_stream),
-            b"/longpoll": (get, subscribing.long_poll),
-            b"/poll": (get, subscribing.short_poll),
-            b"/subscribe": (get, subscribing.choose),
+            b"/ws": (frozenset({b"GET"}), streams.websocket),
+            b"/sse": (get, streams.event_stream),
+            b"/longpoll": (get, polls.long_poll),
+            b"/poll": (get, polls.short_poll),
+            b"/subscribe": (get, choosing.choose),
             b"/publish": (post, producing.publish),
             b"/history": (get, producing.history),
             b"/healthz": (get, _healthz),
             b"/readyz": (get, _readyz),
         }
         if self.settings.echo:
-            routes[b"/echo"] = (frozenset({b"GET"}), subscribing.echo)
+            routes[b"/echo"] = (frozenset({b"GET"}), streams.echo)
         if self.settings.console:
             for path, handler in static_files().items():
                 routes[path.encode()] = (get, _static(handler.headers, handler.body, handler.tag))
@@ -178,11 +178,11 @@ class App:
     def put_off(self, request: Request, connection: Connection, error: Unavailable) -> None:
         """Have a client come back later: an EventSource would give up for good on a 503."""
         if (
-            request.handler in (subscribing.event_stream, subscribing.choose)
+            request.handler in (streams.event_stream, choosing.choose)
             and request.method == b"GET"
-            and subscribing.wants_events(request)
+            and streams.wants_events(request)
         ):
-            subscribing.turn_away(self, request, connection, error.detail)
+            streams.turn_away(self, request, connection, error.detail)
         else:
             connection.respond_error(error)
 

@@ -1,0 +1,138 @@
+"""The addresses of polls: /longpoll and /poll."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from tidewire.hub import Hub, Opening
+from tidewire.model import TidewireError
+from tidewire.server.request import Request
+from tidewire.server.response import JSON, answer
+from tidewire.server.subscribing import VARY, Poller, open_subscription, query_of
+from tidewire.transports.long_poll import LongPoll
+from tidewire.transports.query import DEFAULT_WAIT, Query, preferred_wait
+from tidewire.transports.short_poll import Answer
+
+if TYPE_CHECKING:
+    from tidewire.server.app import App
+    from tidewire.server.connection import Connection
+
+POLL_HEADERS = JSON + b"Cache-Control: no-cache\r\n" + VARY
+
+# Besides the URL, what a poll's answer depends on
+_POLL_KEY_HEADERS = (b"last-event-id", b"if-none-match", b"if-modified-since", b"origin", b"host")
+
+_SHARED_BYTES = 4_096  # of an answer: those with messages are for few, and large
+
+
+class PollAnswers:
+    """Whole answers to polls, good while no message comes and the second lasts.
+
+    *most* bounds their number.
+    """
+
+    def __init__(self, hub: Hub, most: int = 10_000) -> None:
+        self._hub = hub
+        self._most = most
+        self._head = -1
+        self._second = 0
+        self._answers: dict[tuple[bytes | None, ...], bytes] = {}
+
+    def get(self, key: tuple[bytes | None, ...]) -> bytes | None:
+        """The answer to the same poll, if nothing has changed since."""
+        head = self._hub.recent.head
+        second = int(time.time())
+        if head != self._head or second != self._second:
+            self._head = head
+            self._second = second
+            self._answers.clear()
+            return None
+        return self._answers.get(key)
+
+    def put(self, key: tuple[bytes | None, ...], whole: bytes) -> None:
+        """Keep an answer that was made just after ``get`` had none."""
+        if len(self._answers) < self._most and len(whole) <= _SHARED_BYTES:
+            self._answers[key] = whole
+
+
+def long_poll(app: App, request: Request, connection: Connection) -> None:
+    """``GET /longpoll``: answered when there is something, or after ``wait`` seconds."""
+    parsed = query_of(app, request)
+    wait = parsed.wait
+    if wait is None:
+        prefer = request.header(b"prefer")
+        wait = (preferred_wait(prefer) if prefer else None) or DEFAULT_WAIT
+    wanted = parsed.subscription
+    if (tag := request.headers.get(b"if-none-match")) is not None:
+        wanted = app.short_polls.from_tag(wanted, tag)
+
+    def start(opening: Opening) -> None:
+        poll = LongPoll(
+            connection,
+            app.hub,
+            raw=parsed.raw,
+            recovered=bool(wanted.cursors),
+            headers=POLL_HEADERS + app.cors(request),
+            deadline=app.loop.time() + wait,
+        )
+        connection.hold(poll, wait)
+        poll.begin(opening)
+
+    open_subscription(app, connection, wanted, app.hub.recent.head, start)
+
+
+def short_poll(app: App, request: Request, connection: Connection) -> None:
+    """``GET /poll``: answered at once.
+
+    Equal polls get equal answers until the next message or second: those bytes are made once.
+    """
+    if app.settings.min_poll_interval:
+        app.subscribers.check_interval(
+            _poller(app, request, connection), app.loop.time(), app.settings.min_poll_interval
+        )
+    headers = request.headers
+    key = request.poll_key
+    if key is None:
+        key = request.poll_key = (request.query, *map(headers.get, _POLL_KEY_HEADERS))
+    shared = request.keep_alive and request.method == b"GET" and not connection.draining
+    if shared and (ready := app.poll_answers.get(key)) is not None:
+        connection.respond_whole(ready)
+        return
+    parsed = query_of(app, request)
+    tag = headers.get(b"if-none-match")
+    found = app.short_polls.answer_now(parsed, tag, request.header(b"if-modified-since"))
+    if found is None:
+        app.hub.spawn(_short_poll_later(app, request, connection, parsed))
+    elif shared and not found.more:
+        lines = found.headers + app.cors(request)
+        whole = answer(found.status, lines, found.body, keep_alive=True)
+        app.poll_answers.put(key, whole)
+        connection.respond_whole(whole)
+    else:
+        _respond_poll(app, request, connection, found)
+
+
+async def _short_poll_later(
+    app: App, request: Request, connection: Connection, parsed: Query
+) -> None:
+    tag = request.headers.get(b"if-none-match")
+    try:
+        found = await app.short_polls.answer(parsed, tag, request.header(b"if-modified-since"))
+    except TidewireError as error:
+        connection.respond_error(error)
+    else:
+        _respond_poll(app, request, connection, found)
+
+
+def _respond_poll(app: App, request: Request, connection: Connection, found: Answer) -> None:
+    if found.more and app.settings.min_poll_interval:
+        app.subscribers.welcome_back(_poller(app, request, connection))
+    connection.respond(found.status, found.headers + app.cors(request), found.body)
+
+
+def _poller(app: App, request: Request, connection: Connection) -> Poller:
+    """Who polls what: the address, the program and the channels, not the cursor."""
+    peer = connection.transport.get_extra_info("peername")
+    channels = query_of(app, request).subscription.channels
+    return str(peer[0]), request.headers.get(b"user-agent"), channels

@@ -1,0 +1,196 @@
+"""The addresses of streams: /ws, /sse, and /echo."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from tidewire.hub import Opening, Session
+from tidewire.model import BadRequest
+from tidewire.model.envelope import Close
+from tidewire.server.request import Request
+from tidewire.server.response import date, jittered
+from tidewire.server.subscribing import VARY, open_subscription, query_of
+from tidewire.transports.echo import Echo
+from tidewire.transports.frames import SUBPROTOCOLS, frames_form
+from tidewire.transports.framing import FrameParser
+from tidewire.transports.handshake import Deflate, accept_key, agree_deflate, choose_subprotocol
+from tidewire.transports.sse import Events, EventStream, events_form
+from tidewire.transports.websocket import Heartbeat, WebSocket
+
+if TYPE_CHECKING:
+    from tidewire.server.app import App
+    from tidewire.server.connection import Connection
+
+_EVENT_HEADERS = (
+    b"Content-Type: text/event-stream\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
+    + VARY
+)
+
+# What a publish command may have around its data.
+ENVELOPE_ALLOWANCE = 512
+
+
+class UpgradeRequired(BadRequest):
+    """A plain request to the WebSocket's address (RFC 9110 section 15.5.22)."""
+
+    status = 426
+    title = "Upgrade required"
+    code = "upgrade_required"
+
+
+def websocket(app: App, request: Request, connection: Connection) -> None:
+    """``GET /ws``: the handshake, and from then on envelopes in frames."""
+    key, deflate, subprotocol = _handshake(app, request)
+    parsed = query_of(app, request, required=False)
+    form = frames_form(
+        batch=SUBPROTOCOLS[subprotocol] if subprotocol else False,
+        raw=parsed.raw,
+        window_bits=deflate.window_bits if deflate else 0,
+    )
+    session = Session(app.hub, connection, form, _session_id())
+
+    def start(opening: Opening | None) -> None:
+        settings = app.settings
+        now = app.loop.time()
+        stream = WebSocket(
+            connection,
+            app.hub,
+            form,
+            _frame_parser(app, deflate),
+            session=session,
+            rules=app.command_rules,
+            heartbeat=Heartbeat(settings.ping_interval, settings.pong_timeout),
+            now=now,
+            retry=lambda: jittered(settings.sse_retry // 2, settings.sse_retry * 3 // 2),
+        )
+        head = _switching(key, deflate, subprotocol)
+        first = session.begin(opening)
+        taken = connection.start_stream(stream, head + first, seconds=settings.ping_interval)
+        session.go_on(more=opening is not None and opening.page.more, congested=not taken)
+
+    if parsed.subscription.channels:
+        open_subscription(app, connection, parsed.subscription, app.hub.position, start)
+    else:
+        start(None)
+
+
+def _handshake(app: App, request: Request) -> tuple[str, Deflate | None, str | None]:
+    if not wants_websocket(request):
+        raise UpgradeRequired("this address speaks WebSocket: send Upgrade: websocket")
+    headers = {
+        name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.items()
+    }
+    key = accept_key(headers)
+    deflate = None
+    if app.settings.compression:
+        deflate = agree_deflate(headers.get("sec-websocket-extensions"))
+    return key, deflate, choose_subprotocol(headers.get("sec-websocket-protocol"), SUBPROTOCOLS)
+
+
+def wants_websocket(request: Request) -> bool:
+    if request.version != "1.1" or request.headers.get(b"upgrade", b"").lower() != b"websocket":
+        return False
+    # Firefox sends "keep-alive, Upgrade"
+    tokens = request.headers.get(b"connection", b"").lower().split(b",")
+    return any(token.strip() == b"upgrade" for token in tokens)
+
+
+def _switching(key: str, deflate: Deflate | None, subprotocol: str | None) -> bytes:
+    lines = [
+        "HTTP/1.1 101 Switching Protocols",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Accept: {key}",
+    ]
+    if subprotocol:
+        lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
+    if deflate:
+        lines.append(f"Sec-WebSocket-Extensions: {deflate.header}")
+    return "\r\n".join(lines).encode() + b"\r\n" + date.line() + b"\r\n"
+
+
+def _frame_parser(app: App, deflate: Deflate | None) -> FrameParser:
+    settings = app.settings
+    return FrameParser(
+        max_size=settings.max_message_size + ENVELOPE_ALLOWANCE,
+        max_fragments=settings.max_fragments,
+        deflated=deflate is not None,
+    )
+
+
+def echo(app: App, request: Request, connection: Connection) -> None:
+    """``GET /echo``: for conformance suites."""
+    key, deflate, _ = _handshake(app, request)
+    parser = FrameParser(
+        max_size=app.settings.max_message_size,
+        max_fragments=app.settings.max_fragments,
+        deflated=deflate is not None,
+    )
+    stream = Echo(connection, parser, deflate.window_bits if deflate else 0)
+    connection.start_stream(stream, _switching(key, deflate, None), seconds=3600)
+
+
+def event_stream(app: App, request: Request, connection: Connection) -> None:
+    """``GET /sse``: envelopes as server-sent events."""
+    parsed = query_of(app, request)
+    if request.method == b"HEAD":
+        connection.respond(200, _EVENT_HEADERS, b"")
+        return
+    form = _events_form(app, request, raw=parsed.raw)
+
+    def start(opening: Opening) -> None:
+        settings = app.settings
+        session = Session(app.hub, connection, form, _session_id())
+        stream = EventStream(
+            connection,
+            form,
+            session,
+            heartbeat=settings.sse_heartbeat,
+            now=app.loop.time(),
+            retry=lambda: jittered(settings.sse_retry // 2, settings.sse_retry * 3 // 2),
+        )
+        head = _event_head(app, request)
+        first = session.begin(opening)
+        taken = connection.start_stream(stream, head + first, seconds=settings.sse_heartbeat)
+        session.go_on(more=opening.page.more, congested=not taken)
+
+    open_subscription(app, connection, parsed.subscription, app.hub.position, start)
+
+
+def _events_form(app: App, request: Request, *, raw: bool) -> Events:
+    return events_form(chunked=request.version == "1.1", raw=raw, retry=app.settings.sse_retry)
+
+
+def _event_head(app: App, request: Request) -> bytes:
+    if request.version == "1.1":
+        framing = b"Transfer-Encoding: chunked\r\n"
+    else:
+        framing = b"Connection: close\r\n"
+    return b"HTTP/1.1 200 OK\r\n%b%b%b%b\r\n" % (
+        date.line(),
+        _EVENT_HEADERS,
+        app.cors(request),
+        framing,
+    )
+
+
+def wants_events(request: Request) -> bool:
+    """Whether the client is an EventSource, which gives up for good on any status but 200."""
+    return b"text/event-stream" in request.headers.get(b"accept", b"")
+
+
+def turn_away(app: App, request: Request, connection: Connection, why: str) -> None:
+    """A stream of one event that says when to come back."""
+    form = _events_form(app, request, raw=False)
+    settings = app.settings
+    close = Close(1013, why, jittered(settings.sse_retry, settings.sse_retry * 3))
+    cursor = request.header(b"last-event-id") or app.hub.cursor(app.hub.position)
+    body = form.control(close, cursor if cursor.isascii() and cursor.isprintable() else "")
+    connection.write(_event_head(app, request) + body + form.end())
+    connection.current = None
+    connection.close()
+
+
+def _session_id() -> str:
+    return secrets.token_urlsafe(12)
