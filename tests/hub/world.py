@@ -361,6 +361,10 @@ class HeldEngine:
         self.append = log.append
         self.starts = log.starts
         self.newest = log.newest
+        self.purge = log.purge
+        self.change = log.change
+        self.get = log.get
+        self.scan = log.scan
         self.head = log.head
         self.holds = True
         self.reads: list[dict[str, int]] = []

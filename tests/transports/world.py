@@ -48,6 +48,10 @@ class SlowEngine:
         self.open = log.open
         self.close = log.close
         self.newest = log.newest
+        self.purge = log.purge
+        self.change = log.change
+        self.get = log.get
+        self.scan = log.scan
         self.ahead = 0  # by how much another process has moved the log's head on, unseen yet
         self.holds = False
         self.held: list[asyncio.Future[None]] = []

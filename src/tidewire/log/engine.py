@@ -11,7 +11,11 @@ Every engine passes the same tests, ``tests/log/contract.py``. In short:
   message no later than the append's answer is given.
 * ``read`` never leaves out a message silently: what it cannot return it names as a gap.
 * A channel keeps at most its retention's size and age. Both bounds are exact for readers,
-  however late the storage is cleaned in the background.
+  however late the storage is cleaned in the background. So is the time to live of one message.
+* Beside the log there are *records*, small values by table and key, as safe as messages.
+
+Channels whose name begins with ``!`` are the servers' own: what one node has to tell the others
+travels in the log, in its order.
 """
 
 from __future__ import annotations
@@ -23,6 +27,10 @@ from typing import Protocol
 from tidewire.model import Draft, Gap, Message, Namespaces, Page, Receipt, Since
 
 Feed = Callable[[list[Message]], None]
+
+#: From a record's value to its new one; ``None`` stands for no record. It may run on another
+#: thread, and more than once, so it must depend on its argument alone.
+Change = Callable[[bytes | None], bytes | None]
 
 
 class Engine(Protocol):
@@ -52,7 +60,8 @@ class Engine(Protocol):
         """Accept *drafts* in their order, all or none, and after those of earlier calls.
 
         A draft whose key was used in its channel within the window gets the first receipt
-        again and appends nothing. The future may be done on return. It fails with
+        again and appends nothing; one whose version is not above the channel's newest gets the
+        receipt of that. The future may be done on return. It fails with
         ``EngineUnavailable`` when nothing was kept.
         """
         ...
@@ -78,6 +87,38 @@ class Engine(Protocol):
 
     async def head(self) -> int:
         """The id of the newest message that any process has appended."""
+        ...
+
+    def purge(self, channel: str, *, forget: bool) -> Future[Receipt]:
+        """Discard all messages of *channel*; the feed gets a gap record in their place.
+
+        The receipt's id is the record's. With *forget* the channel begins anew: ``seq`` at 1, no
+        idempotency keys, no version, and the reason that readers are told is ``reset``, not
+        ``expired``. It fails with ``EngineUnavailable`` when nothing was discarded.
+        """
+        ...
+
+    # Records
+
+    def change(self, table: str, key: str, change: Change, ttl: float) -> Future[bytes | None]:
+        """Replace a record's value by what *change* makes of it, in one step; return that.
+
+        The record is forgotten *ttl* seconds after its last change. A *change* that returns the
+        very object it was given leaves all as it is. What it raises is the future's exception.
+        The answer comes when the engine holds the value as safely as a message, and changes of
+        one process are made in the order of their calls. It fails with ``EngineUnavailable``
+        when nothing was changed.
+        """
+        ...
+
+    async def get(self, table: str, key: str) -> bytes | None:
+        """A record's value; at least as new as the last change answered to this process."""
+        ...
+
+    async def scan(
+        self, table: str, prefix: str, after: str, limit: int
+    ) -> list[tuple[str, bytes]]:
+        """The records whose keys begin with *prefix*, above the key *after*, at most *limit*."""
         ...
 
 

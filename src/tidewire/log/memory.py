@@ -8,7 +8,7 @@ from asyncio import Future
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from tidewire.log.engine import Feed, page_of
+from tidewire.log.engine import Change, Feed, page_of
 from tidewire.log.window import Window
 from tidewire.model import Draft, Message, Namespaces, Page, Receipt, Since
 from tidewire.model.cursor import new_epoch
@@ -45,6 +45,7 @@ class MemoryEngine:
         self._key_window = idempotency_window
         self._clock = clock
         self._channels: dict[str, _Channel] = {}
+        self._records: dict[str, dict[str, tuple[float, bytes]]] = {}
         self._keys: OrderedDict[tuple[str, str], tuple[float, Receipt]] = OrderedDict()
         self._last_id = 0
         self._feed: Feed | None = None
@@ -162,6 +163,44 @@ class MemoryEngine:
 
     async def head(self) -> int:
         return self._last_id
+
+    # Records
+
+    def change(self, table: str, key: str, change: Change, ttl: float) -> Future[bytes | None]:
+        now = self._clock()
+        records = self._records.setdefault(table, {})
+        known = records.get(key)
+        old = known[1] if known is not None and known[0] > now else None
+        future: Future[bytes | None] = self._loop.create_future()
+        try:
+            value = change(old)
+        except Exception as error:
+            future.set_exception(error)
+            return future
+        if value is None:
+            records.pop(key, None)
+        elif value is not old:
+            records[key] = (now + ttl, value)
+        future.set_result(value)
+        return future
+
+    async def get(self, table: str, key: str) -> bytes | None:
+        known = self._records.get(table, {}).get(key)
+        return known[1] if known is not None and known[0] > self._clock() else None
+
+    async def scan(
+        self, table: str, prefix: str, after: str, limit: int
+    ) -> list[tuple[str, bytes]]:
+        now = self._clock()
+        found = sorted(
+            (key, value)
+            for key, (expires, value) in self._records.get(table, {}).items()
+            if key > after and key.startswith(prefix) and expires > now
+        )
+        return found[:limit]
+
+    def purge(self, channel: str, *, forget: bool) -> Future[Receipt]:
+        raise NotImplementedError
 
     # Discarding
 

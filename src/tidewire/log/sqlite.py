@@ -15,7 +15,7 @@ from asyncio import Future
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
-from tidewire.log.engine import Feed
+from tidewire.log.engine import Change, Feed
 from tidewire.log.sqlite_store import Appended, Reader, Writer, connect
 from tidewire.log.worker import Worker
 from tidewire.model import Draft, EngineUnavailable, Message, Namespaces, Page, Receipt, Since
@@ -184,6 +184,22 @@ class SqliteEngine:
     def _next_reader(self) -> tuple[Worker, Reader]:
         self._turn = (self._turn + 1) % READERS
         return self._reading[self._turn]
+
+    # Records
+
+    def change(self, table: str, key: str, change: Change, ttl: float) -> Future[bytes | None]:
+        raise NotImplementedError
+
+    async def get(self, table: str, key: str) -> bytes | None:
+        raise NotImplementedError
+
+    async def scan(
+        self, table: str, prefix: str, after: str, limit: int
+    ) -> list[tuple[str, bytes]]:
+        raise NotImplementedError
+
+    def purge(self, channel: str, *, forget: bool) -> Future[Receipt]:
+        raise NotImplementedError
 
     # In the background
 

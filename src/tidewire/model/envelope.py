@@ -16,12 +16,13 @@ class Ready(msgspec.Struct, tag="ready", tag_field="type"):
     channels: tuple[str, ...]
 
 
-class GapNotice(msgspec.Struct, tag="gap", tag_field="type"):
+class GapNotice(msgspec.Struct, tag="gap", tag_field="type", omit_defaults=True):
     """Messages of a channel are gone; ``id`` is a right cursor after the gap."""
 
     id: str
     channel: str
     reason: str
+    skipped: int = 0
 
 
 class Close(msgspec.Struct, tag="close", tag_field="type", omit_defaults=True):

@@ -19,7 +19,8 @@ class Draft(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     ``data`` is one JSON value on one line (no CR or LF). With ``binary`` it is a JSON string
     of Base64. ``headers`` is a JSON object of strings on one line. ``key`` makes the publish
-    idempotent within its channel.
+    idempotent within its channel. After ``ttl_ms`` the message is withdrawn: readers get a gap in
+    its place. A draft whose ``version`` is not above that of the channel's newest is not stored.
     """
 
     channel: str
@@ -28,6 +29,8 @@ class Draft(msgspec.Struct, frozen=True, eq=False, gc=False):
     headers: bytes | None = None
     binary: bool = False
     key: str | None = None
+    ttl_ms: int | None = None
+    version: int | None = None
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
@@ -45,6 +48,11 @@ class Message(msgspec.Struct, eq=False, gc=False):
     ``time`` is the acceptance in Unix ms. ``forms`` caches what transports make of the message,
     each made once and shared by all subscribers; ``made_envelope`` is the cache of ``envelope``.
 
+    ``expires`` is when it is withdrawn, Unix ms; 0: with the rest of its channel. ``deliveries``
+    counts how often a consumer was sent it, this time included. With ``gap`` this is no message
+    but a record in its place: all of the channel up to and including ``id`` is gone, for the
+    reason it names; ``seq`` is 0 and there is no data.
+
     A struct of msgspec: cheaper to make than an object of a Python class, and without a place
     in the garbage collector's rounds.
     """
@@ -58,6 +66,9 @@ class Message(msgspec.Struct, eq=False, gc=False):
     event: str | None = None
     headers: bytes | None = None
     binary: bool = False
+    expires: int = 0
+    gap: str | None = None
+    deliveries: int = 1
     forms: dict[Hashable, bytes] | None = None
     made_envelope: bytes | None = None
 
@@ -84,6 +95,8 @@ class Message(msgspec.Struct, eq=False, gc=False):
                 f'{{"type":"message","id":"{self.epoch}-{self.id}","channel":"{self.channel}",'
                 f'"seq":{self.seq},"time":{self.time}'
             )
+            if self.deliveries > 1:
+                head += f',"deliveries":{self.deliveries}'
             if self.event is None and self.headers is None and not self.binary:
                 parts: tuple[bytes, ...] = (f'{head},"data":'.encode(), self.data, b"}")
             else:
@@ -99,8 +112,8 @@ class Message(msgspec.Struct, eq=False, gc=False):
             envelope = self.made_envelope = b"".join(parts)
         return envelope
 
-    def bare(self) -> Message:
-        """The same message without what was made of it."""
+    def bare(self, deliveries: int = 1) -> Message:
+        """The same message without what was made of it, as its so-manieth delivery."""
         return Message(
             self.epoch,
             self.id,
@@ -111,6 +124,9 @@ class Message(msgspec.Struct, eq=False, gc=False):
             self.event,
             self.headers,
             self.binary,
+            self.expires,
+            self.gap,
+            deliveries,
         )
 
     def forget_forms(self) -> None:
@@ -123,12 +139,14 @@ class Gap(NamedTuple):
     """Messages of *channel* up to and including *id* are gone, and the subscriber lacks them.
 
     ``reason`` is ``expired`` (discarded by size or age), ``reset`` (the cursor is of another
-    log) or ``slow`` (discarded while the subscriber, connected, fell behind).
+    log) or ``slow`` (the subscriber fell behind). ``skipped`` says how many, where they were left
+    out because the subscriber wants the latest only; 0: unknown.
     """
 
     channel: str
     id: int
     reason: str
+    skipped: int = 0
 
 
 class Page(NamedTuple):

@@ -15,6 +15,10 @@ class Retention(NamedTuple):
     ttl_us: int
 
 
+# What nodes tell each other: to be heard at once, kept for one that was held up for a while.
+_INTERNAL = Retention(10_000, 60_000_000)
+
+
 class Namespaces:
     """Looks up what a channel's namespace sets, or the default."""
 
@@ -26,6 +30,8 @@ class Namespaces:
 
     def retention(self, channel: str) -> Retention:
         """The retention of *channel*."""
+        if channel[0] == "!":
+            return _INTERNAL
         if not self._by_name:
             return self._default
         return self._by_name.get(namespace_of(channel), self._default)

@@ -11,7 +11,7 @@ from tidewire.server.request import Request
 from tidewire.server.response import JSON, answer
 from tidewire.server.subscribing import VARY, Poller, open_subscription, query_of
 from tidewire.transports.long_poll import LongPoll
-from tidewire.transports.query import DEFAULT_WAIT, Query, preferred_wait
+from tidewire.transports.query import Query, preferred_wait
 from tidewire.transports.short_poll import Answer
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def long_poll(app: App, request: Request, connection: Connection) -> None:
     wait = parsed.wait
     if wait is None:
         prefer = request.header(b"prefer")
-        wait = (preferred_wait(prefer) if prefer else None) or DEFAULT_WAIT
+        wait = (preferred_wait(prefer) if prefer else None) or app.settings.longpoll_wait
     wanted = parsed.subscription
     if (tag := request.headers.get(b"if-none-match")) is not None:
         wanted = app.short_polls.from_tag(wanted, tag)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -38,7 +38,7 @@ def variable_name(field: str) -> str:
 
 def value_type(info: FieldInfo) -> Any:
     """The type of a setting, without the ``None`` that stands for *not set*."""
-    if get_origin(info.annotation) is UnionType:
+    if get_origin(info.annotation) in (UnionType, Union):
         return next(kind for kind in get_args(info.annotation) if kind is not NoneType)
     return info.annotation
 

@@ -30,6 +30,8 @@ _Names = Annotated[tuple[str, ...], BeforeValidator(split_list), Allowed("a list
 _TEN_YEARS = 315_360_000
 _DAY = 86_400
 
+_Policy = Literal["catch_up", "latest", "disconnect"]
+
 # Strict: a file that says port = "8480" or console = 1 is told so, rather than understood somehow.
 # The text of flags and variables is converted before (see sources.py).
 _CONFIG = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -49,6 +51,14 @@ class NamespaceSettings(BaseModel):
         float | None,
         Unit("seconds"),
         Field(gt=0, le=_TEN_YEARS, description="how long a message is kept"),
+    ] = None
+    slow_policy: Annotated[
+        _Policy | None, Field(description="what a subscriber gets that has fallen behind")
+    ] = None
+    conflate_by: Annotated[
+        str | None,
+        Field(max_length=128, description="the header whose newest of each value `latest` keeps"),
+        Allowed("a header's name"),
     ] = None
 
 
@@ -111,6 +121,68 @@ class Log(BaseModel):
         Field(description="settings by namespace, the part of a channel before the first colon"),
         Allowed("a table for each namespace (as a flag or a variable: JSON)"),
     ] = {}
+
+
+class Delivery(BaseModel):
+    """Delivery"""
+
+    slow_policy: Annotated[
+        _Policy,
+        Field(
+            description="what a subscriber gets that has fallen behind: all that history holds, "
+            "the latest of each channel, or the end of its connection"
+        ),
+    ] = "catch_up"
+    ack_wait: Annotated[
+        _Seconds,
+        Field(gt=0, le=_DAY, description="time to acknowledge a message until it comes again"),
+    ] = 30.0
+    max_deliver: Annotated[
+        int,
+        Unit("deliveries"),
+        Field(
+            ge=0,
+            le=1_000_000,
+            description="after so many unacknowledged ones a message goes to the channel "
+            "dead-letter:CONSUMER; 0 for never",
+        ),
+    ] = 5
+    consumer_ttl: Annotated[
+        _Seconds,
+        Field(gt=0, le=_TEN_YEARS, description="how long a consumer that does nothing is known"),
+    ] = 2_592_000.0
+    session_ttl: Annotated[
+        _Seconds,
+        Field(gt=0, le=_DAY, description="how long a session outlives its connection"),
+    ] = 300.0
+    fragment_size: Annotated[
+        _Bytes,
+        Field(
+            ge=1024,
+            le=64 << 20,
+            description="larger envelopes are sent in parts of this size: frames of a WebSocket, "
+            "and events for those who ask for fragments",
+        ),
+    ] = 32 << 10
+    upload_dir: Annotated[
+        str,
+        Field(description="folder for uploaded files; without one uploads are refused"),
+        Allowed("nothing, or a path"),
+    ] = ""
+    upload_callback: Annotated[
+        str,
+        Field(
+            pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$",
+            description="called with each whole upload",
+        ),
+        Allowed("nothing, or module:function"),
+    ] = ""
+    max_upload_size: Annotated[
+        _Bytes, Field(ge=1, le=1 << 40, description="size of one uploaded file")
+    ] = 1 << 30
+    upload_ttl: Annotated[
+        _Seconds, Field(gt=0, le=_TEN_YEARS, description="how long an unfinished upload is kept")
+    ] = 86_400.0
 
 
 class Limits(BaseModel):
@@ -178,6 +250,10 @@ class Timing(BaseModel):
         _Milliseconds,
         Field(ge=0, le=600_000, description="how long an EventSource waits before it reconnects"),
     ] = 3000
+    longpoll_wait: Annotated[
+        _Seconds,
+        Field(ge=1, le=60, description="how long a long poll is held that does not say so"),
+    ] = 30.0
     poll_interval: Annotated[
         _Seconds, Field(gt=0, le=3600, description="time between short polls, as told to pollers")
     ] = 3.0
@@ -209,12 +285,12 @@ class Other(BaseModel):
     )
 
 
-SECTIONS: tuple[type[BaseModel], ...] = (Listening, Log, Limits, Timing, Other)
+SECTIONS: tuple[type[BaseModel], ...] = (Listening, Log, Delivery, Limits, Timing, Other)
 """The groups of settings in the order in which people read them; a docstring is a heading."""
 
 
 # The bases stand in reverse because fields are collected from the last base to the first.
-class Settings(Other, Timing, Limits, Log, Listening):
+class Settings(Other, Timing, Limits, Delivery, Log, Listening):
     """The server's settings, validated as a whole before anything starts; frozen.
 
     ``Settings(port=0, engine="memory:")`` takes values as they are and reads neither the

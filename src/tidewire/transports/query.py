@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -11,8 +12,11 @@ from tidewire.model.subscription import NOW, parse_since
 
 MIN_WAIT = 1.0
 MAX_WAIT = 60.0
-DEFAULT_WAIT = 30.0
 
+POLICIES = ("catch_up", "latest", "disconnect")
+
+_CONSUMER = re.compile(r"[A-Za-z0-9_\-.:/@#]{1,128}", re.ASCII)
+_SESSION = re.compile(r"[A-Za-z0-9_\-]{1,64}", re.ASCII)
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?", re.ASCII)
 
 
@@ -20,12 +24,22 @@ class Query(NamedTuple):
     """What a subscriber's URL asks for.
 
     ``subscription`` has no channels when none were named. ``wait`` is in seconds, ``None`` when
-    it was not given.
+    it was not given. ``consumer`` is the name of a durable consumer, for which with
+    ``ack_by_cursor`` the cursor of a poll acknowledges what is before it. ``session`` is that of
+    an earlier connection, to be taken up again. ``policy`` is what the subscriber wants when it
+    has fallen behind, ``None``: what the namespaces say. With ``fragments`` it puts large messages
+    together from parts. ``device`` is free text for the connection's record.
     """
 
     subscription: Subscription
-    raw: bool
-    wait: float | None
+    raw: bool = False
+    wait: float | None = None
+    consumer: str | None = None
+    ack_by_cursor: bool = False
+    session: str | None = None
+    policy: str | None = None
+    fragments: bool = False
+    device: str | None = None
 
 
 def parameters(query: bytes) -> dict[str, list[str]]:
@@ -86,7 +100,61 @@ def parse_query(
             f"{len(parsed)} cursors for {len(channels)} channels: give one, or one for each",
             code="invalid_cursor",
         )
-    return Query(Subscription(channels, parsed, since), shape == "raw", wait)
+    return Query(
+        Subscription(channels, parsed, since),
+        raw=shape == "raw",
+        wait=wait,
+        consumer=_text(values, "consumer", check_consumer),
+        ack_by_cursor=_choice(values, "ack", ("cursor",)) is not None,
+        session=_text(values, "session", _check_session),
+        policy=_choice(values, "policy", POLICIES),
+        fragments=_choice(values, "fragments", ("true", "false")) == "true",
+        device=_text(values, "device", _check_device),
+    )
+
+
+def _choice(values: dict[str, list[str]], name: str, allowed: tuple[str, ...]) -> str | None:
+    """The value of a parameter that has few; ``None`` when it is not given."""
+    if name not in values:
+        return None
+    value = values[name][-1]
+    if value not in allowed:
+        raise BadRequest(
+            f"{name}={value[:40]!r}: use {' or '.join(allowed)}", code=f"invalid_{name}"
+        )
+    return value
+
+
+def _text(values: dict[str, list[str]], name: str, check: Callable[[str], str]) -> str | None:
+    return check(values[name][-1]) if name in values else None
+
+
+def check_consumer(name: str) -> str:
+    """Return *name* if a durable consumer may be called so.
+
+    Raises:
+        BadRequest: if it is empty, over 128 bytes, or has another character than channels have.
+    """
+    if _CONSUMER.fullmatch(name) is None:
+        raise BadRequest(
+            f"consumer={name[:40]!r}: use 1 to 128 of A-Z a-z 0-9 _ - . : / @ #",
+            code="invalid_consumer",
+        )
+    return name
+
+
+def _check_session(id: str) -> str:
+    if _SESSION.fullmatch(id) is None:
+        raise BadRequest(
+            f"session={id[:40]!r}: send back what the ready envelope said", code="invalid_session"
+        )
+    return id
+
+
+def _check_device(text: str) -> str:
+    if len(text) > 128 or not text.isprintable():
+        raise BadRequest("device: use up to 128 printable characters", code="invalid_device")
+    return text
 
 
 def parse_cursors(text: str) -> tuple[Cursor, ...]:
