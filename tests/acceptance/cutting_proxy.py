@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import struct
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from tests.tcp_proxy import CHUNK, Peer, TcpProxy
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from tests.tcp_proxy import Write
 
 
-class CuttingProxy:
+class CuttingProxy(TcpProxy):
     """Passes bytes on to ``target``, and cuts the connection after ``budget`` bytes of answers.
 
     The budget spans connections, so that a client which keeps opening new ones is cut as well. A
@@ -21,82 +20,34 @@ class CuttingProxy:
     """
 
     def __init__(self, target: tuple[str, int]) -> None:
+        super().__init__(target)
         self.budget = 0
         self.cuts = 0
-        self._target = target
-        self._tasks: set[asyncio.Task[None]] = set()
 
-    @property
-    def url(self) -> str:
-        """Where clients reach the proxy."""
-        host, port = self._server.sockets[0].getsockname()
-        return f"http://{host}:{port}"
-
-    async def start(self) -> None:
-        """Listen on a free port of the loopback interface."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-
-    async def stop(self) -> None:
-        """Stop listening and drop all connections."""
-        self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+    async def serve(self, client: Peer, server: Peer) -> None:
+        """Pass requests on freely, answers until the budget is used up."""
+        requests = asyncio.create_task(self._pass_requests(client, server))
         try:
-            with contextlib.suppress(OSError):
-                await self._serve(reader, writer)
-        finally:
-            self._tasks.discard(task)
-            writer.transport.abort()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        up_reader, up_writer = await asyncio.open_connection(*self._target)
-        requests = asyncio.create_task(self._pass_requests(reader, up_writer))
-        try:
-            while chunk := await up_reader.read(65536):
+            while chunk := await server.reader.read(CHUNK):
                 allowed = chunk[: self.budget]
                 self.budget -= len(allowed)
-                writer.write(allowed)
-                await writer.drain()
+                await client.write(allowed)
                 if len(allowed) < len(chunk):
                     self.cuts += 1
-                    _reset(writer)
-                    _reset(up_writer)
+                    client.reset()
+                    server.reset()
                     return
-            writer.close()
-            await writer.wait_closed()
+            client.writer.close()
+            await client.writer.wait_closed()
         finally:
             requests.cancel()
-            up_writer.transport.abort()
 
     @staticmethod
-    async def _pass_requests(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass_requests(client: Peer, server: Peer) -> None:
         with contextlib.suppress(OSError):
-            while chunk := await reader.read(65536):
-                writer.write(chunk)
-                await writer.drain()
-        writer.transport.abort()
+            await client.pass_to(server, _all)
+        server.writer.transport.abort()
 
 
-def _reset(writer: asyncio.StreamWriter) -> None:
-    """End a connection with RST instead of FIN."""
-    connection = writer.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
-
-
-@asynccontextmanager
-async def cutting_proxy(target: tuple[str, int]) -> AsyncGenerator[CuttingProxy]:
-    """A running proxy in front of ``target``."""
-    proxy = CuttingProxy(target)
-    await proxy.start()
-    try:
-        yield proxy
-    finally:
-        await proxy.stop()
+async def _all(data: bytes, write: Write) -> None:
+    await write(data)

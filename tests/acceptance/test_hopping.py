@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.acceptance.checker import Message, check_log, check_received
-from tests.acceptance.cutting_proxy import cutting_proxy
+from tests.acceptance.cutting_proxy import CuttingProxy
 from tests.acceptance.slow_reader import SlowReader
 from tests.acceptance.subscribers import (
     TRANSPORTS,
@@ -55,7 +55,7 @@ async def test_a_client_cut_200_times_on_changing_transports_misses_nothing(
     async with (
         asyncio.timeout(60),
         http_client(server.url) as client,
-        cutting_proxy(server.address) as proxy,
+        CuttingProxy(server.address) as proxy,
         asyncio.TaskGroup() as group,
     ):
         group.create_task(keep_publishing(client, published, subscriber.messages, stop))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from tests.acceptance.cutting_proxy import CuttingProxy, cutting_proxy
+from tests.acceptance.cutting_proxy import CuttingProxy
 from tests.cli.commands import serve
 from tidewire.client import (
     Backoff,
@@ -123,7 +123,7 @@ async def test_cut_at_random_nothing_is_missing_and_nothing_double(
         for first in range(MESSAGES // 2, MESSAGES, 10):
             await publish(server, channel, range(first, first + 10))
 
-    async with cutting_proxy(server.address) as proxy:
+    async with CuttingProxy(server.address) as proxy:
         publishing = asyncio.create_task(publish_rest())
         position = Position([channel], since="start")
         messages = await take(name, proxy.url, position, MESSAGES, Cutter(proxy, most, seed=name))
