@@ -41,14 +41,19 @@ class Bench:
         """The C load client, compiled when first asked for."""
         return compiled("http_load", self.directory)
 
+    @cached_property
+    def drain_program(self) -> Path:
+        """The C client that only takes and counts, compiled when first asked for."""
+        return compiled("drain", self.directory)
+
     def rounds(self, full: int, quick: int) -> int:
         """How many rounds count."""
         return quick if self.quick else full
 
     @contextmanager
-    def tidewire(self, engine: str = "memory:") -> Iterator[Server]:
-        """A Tidewire server with one worker and default settings."""
-        command = (*TIDEWIRE, "--engine", engine, "--port", "0")
+    def tidewire(self, engine: str = "memory:", *options: str) -> Iterator[Server]:
+        """A Tidewire server with one worker and default settings, but for the *options*."""
+        command = (*TIDEWIRE, "--engine", engine, "--port", "0", *options)
         with serving(command, self.directory) as server:
             yield server
 

@@ -24,7 +24,7 @@ def held(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> World:
     Pages have three messages; a failed read is tried again at once.
     """
     monkeypatch.setattr("tidewire.hub.hub.PAGE_MESSAGES", 3)
-    monkeypatch.setattr("tidewire.hub.opening.PAGE_MESSAGES", 3)
+    monkeypatch.setattr("tidewire.hub.hub.PAGE_MESSAGES", 3)
     monkeypatch.setattr("tidewire.hub.hub.RETRY_SECONDS", 0)
     return make_world(recent=0, held=True)
 

@@ -29,7 +29,7 @@ def small(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("tidewire.hub.hub.SLICE", 2)
     patch.setattr("tidewire.hub.hub.ROUND_BYTES", 4)
     patch.setattr("tidewire.hub.hub.PAGE_MESSAGES", 3)
-    patch.setattr("tidewire.hub.opening.PAGE_MESSAGES", 3)
+    patch.setattr("tidewire.hub.hub.PAGE_MESSAGES", 3)
     patch.setattr("tidewire.hub.hub.RETRY_SECONDS", 0)
 
 

@@ -142,7 +142,7 @@ def test_a_first_page_with_a_gap_is_not_recovered(make_world: MakeWorld) -> None
 
 
 def test_the_first_page_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tidewire.hub.opening.PAGE_MESSAGES", 2)
+    monkeypatch.setattr("tidewire.hub.hub.PAGE_MESSAGES", 2)
     opening = opened(world, Subscription(("a", "b"), (), START))
     assert (numbers(opening), opening.page.more) == ([1, 2], True)
     monkeypatch.setattr("tidewire.hub.opening.PAGE_BYTES", 1)

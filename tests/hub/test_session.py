@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def short(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> World:
     """A log that keeps three messages of a channel; a hub that keeps none; pages of four."""
     monkeypatch.setattr("tidewire.hub.hub.PAGE_MESSAGES", 4)
-    monkeypatch.setattr("tidewire.hub.opening.PAGE_MESSAGES", 4)
+    monkeypatch.setattr("tidewire.hub.hub.PAGE_MESSAGES", 4)
     return make_world(recent=0, size=3)
 
 
@@ -400,7 +400,7 @@ def test_going_on_elsewhere_from_the_cursor_of_any_moment(
 ) -> None:
     monkeypatch.setattr("tidewire.hub.hub.SLICE", 1)
     monkeypatch.setattr("tidewire.hub.hub.PAGE_MESSAGES", 2)
-    monkeypatch.setattr("tidewire.hub.opening.PAGE_MESSAGES", 2)
+    monkeypatch.setattr("tidewire.hub.hub.PAGE_MESSAGES", 2)
     world = make_world(recent=3)
     world.publish("a", "b", "a", "b", "a")
     world.settle()

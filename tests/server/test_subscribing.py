@@ -297,12 +297,12 @@ class SlowLog:
         self._server = server
         self._open = server.hub.open
         self._gate: asyncio.Future[None] = server.loop.create_future()
-        monkeypatch.setattr(server.hub, "open_now", lambda wanted, upto: None)
+        monkeypatch.setattr(server.hub, "open_now", lambda *_: None)
         monkeypatch.setattr(server.hub, "open", self.open)
 
-    async def open(self, wanted: Subscription, upto: int) -> Opening:
+    async def open(self, wanted: Subscription, upto: int, most: int = 256) -> Opening:
         await self._gate
-        return await self._open(wanted, upto)
+        return await self._open(wanted, upto, most)
 
     def let_go(self, error: Exception | None = None) -> None:
         """Let the log answer, or fail."""

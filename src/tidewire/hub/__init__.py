@@ -2,7 +2,18 @@
 
 from tidewire.hub.audience import Audience, Form
 from tidewire.hub.hub import Hub
-from tidewire.hub.opening import Opening, Start
+from tidewire.hub.opening import FIRST_MESSAGES, PAGE_MESSAGES, Opening, Start
 from tidewire.hub.session import Session, Sink, State
 
-__all__ = ["Audience", "Form", "Hub", "Opening", "Session", "Sink", "Start", "State"]
+__all__ = [
+    "FIRST_MESSAGES",
+    "PAGE_MESSAGES",
+    "Audience",
+    "Form",
+    "Hub",
+    "Opening",
+    "Session",
+    "Sink",
+    "Start",
+    "State",
+]

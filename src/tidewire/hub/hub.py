@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -40,6 +41,7 @@ logger = logging.getLogger("tidewire.hub")
 SLICE = 1_000  # deliveries a turn: some 6 ms of the loop
 ROUND_BYTES = 1 << 20
 READS_AT_ONCE = 4
+CATCH_UP_SECONDS = 0.0005  # of a turn of the loop: live messages wait no longer for it
 RETRY_SECONDS = 0.5
 
 _ReadKey = tuple[tuple[str, int], ...]
@@ -108,13 +110,13 @@ class Hub:
         """Where *wanted* starts. See ``start_from_log`` for what it raises."""
         return await start_from_log(self.engine, self.recent, wanted)
 
-    def open_now(self, wanted: Subscription, upto: int) -> Opening | None:
+    def open_now(self, wanted: Subscription, upto: int, most: int | None = None) -> Opening | None:
         """The start of *wanted* and its first page up to *upto*, if memory alone can tell."""
-        return open_from_memory(self.recent, self.engine.epoch, wanted, upto)
+        return open_from_memory(self.recent, self.engine.epoch, wanted, upto, most or PAGE_MESSAGES)
 
-    async def open(self, wanted: Subscription, upto: int) -> Opening:
+    async def open(self, wanted: Subscription, upto: int, most: int | None = None) -> Opening:
         """The start of *wanted* and its first page. See ``open_from_log`` for what it raises."""
-        return await open_from_log(self.engine, self.recent, wanted, upto)
+        return await open_from_log(self.engine, self.recent, wanted, upto, most or PAGE_MESSAGES)
 
     # Rounds
 
@@ -278,10 +280,13 @@ class Hub:
             self._loop.call_soon(self._run_ready)
 
     def _run_ready(self) -> None:
-        """One page for each session that waits for its turn, at most a bounded number a turn."""
+        """A page for each session that waits for its turn, until this turn's time is used up."""
         self._readying = False
-        for _ in range(min(len(self._ready), 64)):
+        until = time.perf_counter() + CATCH_UP_SECONDS
+        for _ in range(len(self._ready)):
             self.catch_up(self._ready.popleft())
+            if time.perf_counter() >= until:
+                break
         if self._ready and not self._readying:
             self._readying = True
             self._loop.call_soon(self._run_ready)

@@ -11,6 +11,7 @@ from tidewire.model.subscription import NOW, START
 
 PAGE_MESSAGES = 256
 PAGE_BYTES = 256 << 10
+FIRST_MESSAGES = 16  # of a stream's opening, made within its request; the rest takes its turns
 
 
 class Start(NamedTuple):
@@ -84,28 +85,32 @@ async def start_from_log(engine: Engine, recent: Recent, wanted: Subscription) -
     return Start(after, gaps)
 
 
-def open_from_memory(recent: Recent, epoch: str, wanted: Subscription, upto: int) -> Opening | None:
-    """The start of *wanted* and its first page, if memory alone can tell.
+def open_from_memory(
+    recent: Recent, epoch: str, wanted: Subscription, upto: int, most: int
+) -> Opening | None:
+    """The start of *wanted* and its first page of at most *most* messages, if memory can tell.
 
     Most openings are of this kind; they cost no task.
     """
     start = start_from_memory(recent, epoch, wanted)
     if start is None:
         return None
-    page = recent.read(start.after, upto, PAGE_MESSAGES, PAGE_BYTES)
+    page = recent.read(start.after, upto, most, PAGE_BYTES)
     return None if page is None else Opening(start, page, bool(wanted.cursors))
 
 
-async def open_from_log(engine: Engine, recent: Recent, wanted: Subscription, upto: int) -> Opening:
-    """The start of *wanted* and its first page, with the engine's help.
+async def open_from_log(
+    engine: Engine, recent: Recent, wanted: Subscription, upto: int, most: int
+) -> Opening:
+    """The start of *wanted* and its first page of at most *most* messages, asking the engine.
 
     Raises:
         BadRequest, EngineUnavailable: as ``start_from_log`` does.
     """
     start = await start_from_log(engine, recent, wanted)
-    page = recent.read(start.after, upto, PAGE_MESSAGES, PAGE_BYTES)
+    page = recent.read(start.after, upto, most, PAGE_BYTES)
     if page is None:
-        page = await engine.read(start.after, upto, PAGE_MESSAGES, PAGE_BYTES)
+        page = await engine.read(start.after, upto, most, PAGE_BYTES)
     return Opening(start, page, bool(wanted.cursors) and not start.gaps and not page.gaps)
 
 

@@ -256,8 +256,7 @@ class Session:
         """The sink has drained."""
         if self.congested:
             self.congested = False
-            if self.state is State.CATCHING_UP:
-                self.hub.catch_up(self)
+            self.hub.advance(self, more=True)  # in its turn: many may drain at the same moment
 
     def give_up(self, error: Exception) -> None:
         """The sink has failed, which no sink should: say so, and go on with the others."""

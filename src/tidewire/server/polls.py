@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from tidewire.hub import Hub, Opening
+from tidewire.hub import PAGE_MESSAGES, Hub, Opening
 from tidewire.model import TidewireError
 from tidewire.server.request import Request
 from tidewire.server.response import JSON, answer
@@ -79,7 +79,7 @@ def long_poll(app: App, request: Request, connection: Connection) -> None:
         connection.hold(poll, wait)
         poll.begin(opening)
 
-    open_subscription(app, connection, wanted, app.hub.recent.head, start)
+    open_subscription(app, connection, wanted, app.hub.recent.head, PAGE_MESSAGES, start)
 
 
 def short_poll(app: App, request: Request, connection: Connection) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from tidewire.hub import Opening, Session
+from tidewire.hub import FIRST_MESSAGES, Opening, Session
 from tidewire.model import BadRequest
 from tidewire.model.envelope import Close
 from tidewire.server.request import Request
@@ -70,7 +70,9 @@ def websocket(app: App, request: Request, connection: Connection) -> None:
         session.go_on(more=opening is not None and opening.page.more, congested=not taken)
 
     if parsed.subscription.channels:
-        open_subscription(app, connection, parsed.subscription, app.hub.position, start)
+        open_subscription(
+            app, connection, parsed.subscription, app.hub.position, FIRST_MESSAGES, start
+        )
     else:
         start(None)
 
@@ -155,7 +157,7 @@ def event_stream(app: App, request: Request, connection: Connection) -> None:
         taken = connection.start_stream(stream, head + first, seconds=settings.sse_heartbeat)
         session.go_on(more=opening.page.more, congested=not taken)
 
-    open_subscription(app, connection, parsed.subscription, app.hub.position, start)
+    open_subscription(app, connection, parsed.subscription, app.hub.position, FIRST_MESSAGES, start)
 
 
 def _events_form(app: App, request: Request, *, raw: bool) -> Events:

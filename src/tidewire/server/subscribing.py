@@ -77,22 +77,25 @@ def query_of(app: App, request: Request, *, required: bool = True) -> Query:
 
 
 def open_subscription(
-    app: App, connection: Connection, wanted: Subscription, upto: int, then: _Then
+    app: App, connection: Connection, wanted: Subscription, upto: int, most: int, then: _Then
 ) -> None:
-    """Open *wanted* and pass the opening to *then*, at once when memory knows it."""
-    opening = app.hub.open_now(wanted, upto)
+    """Open *wanted* and pass the opening, with up to *most* messages, to *then*.
+
+    That is done at once when memory knows it.
+    """
+    opening = app.hub.open_now(wanted, upto, most)
     if opening is not None:
         then(opening)
     else:
-        app.hub.spawn(_open_later(app, connection, wanted, upto, then))
+        app.hub.spawn(_open_later(app, connection, wanted, upto, most, then))
 
 
 async def _open_later(
-    app: App, connection: Connection, wanted: Subscription, upto: int, then: _Then
+    app: App, connection: Connection, wanted: Subscription, upto: int, most: int, then: _Then
 ) -> None:
     request = connection.current
     try:
-        opening = await app.hub.open(wanted, upto)
+        opening = await app.hub.open(wanted, upto, most)
         if connection.draining:
             raise Unavailable("the server is going down")
     except TidewireError as error:
