@@ -31,6 +31,7 @@ from tidewire.hub.opening import (
     start_from_log,
     start_from_memory,
 )
+from tidewire.hub.pages import Pages, ReadKey
 from tidewire.hub.recent import Recent
 from tidewire.hub.session import Session, State
 from tidewire.log.engine import Engine
@@ -41,10 +42,8 @@ logger = logging.getLogger("tidewire.hub")
 SLICE = 1_000  # deliveries a turn: some 6 ms of the loop
 ROUND_BYTES = 1 << 20
 READS_AT_ONCE = 4
-CATCH_UP_SECONDS = 0.0005  # of a turn of the loop: live messages wait no longer for it
+CATCH_UP_SECONDS = 0.0003  # of a turn of the loop: live messages wait no longer for it
 RETRY_SECONDS = 0.5
-
-_ReadKey = tuple[tuple[str, int], ...]
 
 
 class Hub:
@@ -65,8 +64,9 @@ class Hub:
         self._early: list[Callable[[], None]] = []
         self._ready: deque[Session] = deque()
         self._readying = False
-        self._reads: dict[_ReadKey, list[tuple[Session, int]]] = {}
-        self._queued_reads: deque[_ReadKey] = deque()
+        self._pages = Pages()
+        self._reads: dict[ReadKey, list[tuple[Session, int]]] = {}
+        self._queued_reads: deque[ReadKey] = deque()
         self._reads_under_way = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -244,10 +244,11 @@ class Hub:
             self.after_round(partial(self.catch_up, session))
             return
         page = self.recent.read(session.after, position, PAGE_MESSAGES, PAGE_BYTES)
+        key = () if page is not None else tuple(session.after.items())
+        page = page or self._pages.get(key)
         if page is not None:
             self._give(session, page)
             return
-        key = tuple(session.after.items())
         waiting = self._reads.get(key)
         if waiting is not None:  # the same read is under way: one serves all
             waiting.append((session, session.turn))
@@ -296,10 +297,11 @@ class Hub:
             self._reads_under_way += 1
             self.spawn(self._read(self._queued_reads.popleft()))
 
-    async def _read(self, key: _ReadKey) -> None:
+    async def _read(self, key: ReadKey) -> None:
         page: Page | None = None
         try:
             page = await self.engine.read(dict(key), self.position, PAGE_MESSAGES, PAGE_BYTES)
+            self._pages.put(key, page)
         except EngineUnavailable as error:
             logger.warning("catching up waits for the engine: %s", error.detail)
         except Exception:
