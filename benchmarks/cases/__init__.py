@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks.cases import catch_up, chat, fanout, idle_memory, latency, polls, publish
+from benchmarks.cases import acks, catch_up, chat, fanout, idle_memory, latency, polls, publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,5 +28,6 @@ CASES: dict[str, Case] = {
     "publish": Case("Publishing over HTTP", publish.run),
     "chat": Case("Chat over WebSocket", chat.run),
     "latency": Case("Latency", latency.run),
+    "acks": Case("Acknowledgement", acks.run),
     "catch_up": Case("Catching up beside live traffic", catch_up.run),
 }

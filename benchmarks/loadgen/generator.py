@@ -84,6 +84,7 @@ class Generator:
         count: int,
         interval: float = 1.0,
         kernel_times: bool = False,
+        ack_every: int = 0,
     ) -> dict[str, Any]:
         """Opens `count` more subscribers, a bounded number at a time; returns once all of them
         stand.
@@ -92,7 +93,7 @@ class Generator:
         else when the generator read it. Raises `ConnectionError` when one of them does not.
         """
         if stream not in self._streams:
-            self._streams[stream] = (Stream(transport, url, channel, interval), [])
+            self._streams[stream] = (Stream(transport, url, channel, interval, ack_every), [])
         target, subscribers = self._streams[stream]
         start = time.monotonic()
         gate = asyncio.Semaphore(IN_FLIGHT)

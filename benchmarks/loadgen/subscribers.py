@@ -10,6 +10,8 @@ by one.
 from __future__ import annotations
 
 import asyncio
+import itertools
+import re
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 from urllib.parse import quote, urlsplit
@@ -24,12 +26,20 @@ if TYPE_CHECKING:
 Transport: TypeAlias = Literal["ws", "sse", "longpoll", "poll"]
 
 MEMO_LIMIT = 256
+_LAST_ID = re.compile(rb'"type":"message","id":"([^"]+)"')
 
 
 class Stream:
     """One channel of one server on one transport, and what all its subscribers have in common."""
 
-    def __init__(self, transport: Transport, url: str, channel: str, interval: float = 1.0) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        url: str,
+        channel: str,
+        interval: float = 1.0,
+        ack_every: int = 0,
+    ) -> None:
         address = urlsplit(url)
         if not address.hostname or not address.port:
             raise ValueError(f"no host and port in {url!r}")
@@ -39,6 +49,9 @@ class Stream:
         self.channel = channel
         self.interval = interval
         """Seconds between a short poller's requests."""
+        self.ack_every = ack_every
+        """Each subscriber is a consumer that acknowledges every so-manieth message; 0: it is none."""
+        self.consumers = itertools.count()
         self.ledger = Ledger()
         self.latencies = Latencies()
         self.sample: bytes | None = None
@@ -49,6 +62,7 @@ class Stream:
         self.arrived = asyncio.Event()
         self.memo: dict[bytes, tuple[Stamp, ...]] = {}
         """What is in chunks that hold whole messages and nothing else."""
+        self._acks: dict[bytes, bytes] = {}
         self._goal = 0
         self._scan = wire.scan_websocket if transport == "ws" else wire.scan_sse
 
@@ -67,6 +81,17 @@ class Stream:
             if len(scan.stamps) == 1:
                 self.sample = chunk
         return scan
+
+    def ack(self, chunk: bytes) -> bytes:
+        """The frame that acknowledges the last message of a chunk; all subscribers send the same."""
+        frame = self._acks.get(chunk)
+        if frame is None:
+            if len(self._acks) >= MEMO_LIMIT:
+                self._acks.clear()
+            found = _LAST_ID.findall(chunk)
+            command = b'{"type":"ack","id":"%b"}' % found[-1] if found else b""
+            frame = self._acks[chunk] = wire.frame(command) if found else b""
+        return frame
 
     def expect(self, messages: int) -> None:
         """From now on `arrived` is set once that many more messages are received and all is
@@ -145,24 +170,29 @@ class Subscriber(asyncio.Protocol):
 class StreamSubscriber(Subscriber):
     """WebSocket or SSE: one request, then a stream."""
 
-    __slots__ = ("_between", "_head", "_memo", "_raw", "_text")
+    __slots__ = ("_between", "_head", "_memo", "_raw", "_text", "_unacked")
 
     def __init__(self, stream: Stream) -> None:
         super().__init__(stream)
         self._head: bytes | None = b""  # bytes of the answer's head so far; None once it is read
         self._raw = self._text = b""
         self._memo = stream.memo
+        self._unacked = 0
         self._between = False  # whether the next byte starts a frame: nothing is left over
 
     def begin(self, transport: asyncio.Transport) -> None:
         stream = self._stream
         target = f"/{stream.transport}?channels={quote(stream.channel, safe='')}"
+        if stream.ack_every:
+            target += f"&consumer=bench-{next(stream.consumers)}"
         headers = wire.UPGRADE if stream.transport == "ws" else wire.EVENT_STREAM
         transport.write(wire.get(stream.authority, target, headers))
 
     def receive(self, data: bytes, now: int) -> None:
         if self._between and (stamps := self._memo.get(data)) is not None:
             self.enter(stamps, now)
+            if self._stream.ack_every:
+                self._acknowledge(data, len(stamps))
         else:
             self._read_on(data, now)
 
@@ -180,8 +210,17 @@ class StreamSubscriber(Subscriber):
         self._between = not (scan.raw or scan.text)
         if scan.stamps:
             self.enter(scan.stamps, now)
+            if self._stream.ack_every:
+                self._acknowledge(data, len(scan.stamps))
         for kind, content in scan.others:
             self._other(kind, content)
+
+    def _acknowledge(self, data: bytes, messages: int) -> None:
+        self._unacked += messages
+        if self._unacked >= self._stream.ack_every and (frame := self._stream.ack(data)):
+            self._unacked = 0
+            if self._transport is not None:
+                self._transport.write(frame)
 
     def _read_head(self, data: bytes) -> bytes:
         """Reads the answer's head; returns what follows it."""
@@ -204,6 +243,8 @@ class StreamSubscriber(Subscriber):
                 self.succeed()
             elif b'"type":"gap"' in content:
                 self._stream.ledger.gaps += 1
+            elif b'"type":"error"' in content:
+                self._stream.ledger.fault(f"a command was refused: {content[:200]!r}")
             elif b'"type":"close"' in content:
                 self.fail(f"the server closed the stream: {content[:200]!r}")
         elif kind == "ping":
