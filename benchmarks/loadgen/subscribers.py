@@ -50,7 +50,7 @@ class Stream:
         self.interval = interval
         """Seconds between a short poller's requests."""
         self.ack_every = ack_every
-        """Each subscriber is a consumer that acknowledges every so-manieth message; 0: it is none."""
+        """Subscribers are consumers that acknowledge every so-manieth message; 0: they are none."""
         self.consumers = itertools.count()
         self.ledger = Ledger()
         self.latencies = Latencies()
@@ -83,7 +83,7 @@ class Stream:
         return scan
 
     def ack(self, chunk: bytes) -> bytes:
-        """The frame that acknowledges the last message of a chunk; all subscribers send the same."""
+        """The frame that acknowledges the last message of a chunk: the same for everyone."""
         frame = self._acks.get(chunk)
         if frame is None:
             if len(self._acks) >= MEMO_LIMIT:
