@@ -12,6 +12,7 @@ from tidewire.hub import State
 
 if TYPE_CHECKING:
     from tidewire.hub import Hub
+    from tidewire.model import Message
 
 
 @pytest.fixture(autouse=True)
@@ -287,3 +288,40 @@ def test_hub_of_the_running_loop(loop: asyncio.AbstractEventLoop, world: World) 
     assert subscriber.ids == []
     world.turn()
     assert subscriber.ids == world.ids["a"]
+
+
+def test_internal_messages_are_heard_in_the_order_of_the_log(world: World) -> None:
+    heard: list[int] = []
+    world.hub.listen("!nodes", lambda message: heard.append(message.id))
+    subscriber = world.subscribe("a")
+    ids = world.publish("!nodes", "a", "!others", "!nodes")
+    world.settle()
+    assert heard == [ids[0], ids[3]]
+    assert subscriber.ids == [ids[1]]
+
+
+def test_a_listener_may_move_sessions_whose_round_is_under_way(world: World) -> None:
+    """It is called when the round's shares are made, so nobody loses what came before it."""
+    subscribers = join(world, 5, "a")
+    world.hub.listen("!nodes", lambda _: subscribers[4].follow("b", 0))
+    world.publish("a", "!nodes", "a")
+    world.settle()
+    world.check_end()
+    assert all(subscriber.ids == world.ids["a"] for subscriber in subscribers)
+
+
+def test_a_listener_that_fails_does_not_end_the_round(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(message: Message) -> None:
+        raise ValueError(message.data)
+
+    heard: list[bytes] = []
+    world.hub.listen("!nodes", fail)
+    world.hub.listen("!nodes", lambda message: heard.append(message.data))
+    subscriber = world.subscribe("a")
+    world.publish("!nodes", "a")
+    world.settle()
+    assert heard == [b"1"]
+    assert subscriber.ids == world.ids["a"]
+    assert caplog.records[0].getMessage() == "a message of !nodes was not understood"

@@ -62,6 +62,7 @@ class Hub:
         self._deliveries: deque[Delivery] = deque()
         self._ticking = False
         self._early: list[Callable[[], None]] = []
+        self._listeners: dict[str, list[Callable[[Message], None]]] = {}
         self._ready: deque[Session] = deque()
         self._readying = False
         self._pages = Pages()
@@ -167,7 +168,12 @@ class Hub:
             message = unsent.popleft()
             size += message.size
             self.position = message.id
-            for audience in by_channel.get(message.channel, ()):
+            audiences = by_channel.get(message.channel)
+            if audiences is None:
+                if message.channel in self._listeners:
+                    self._early.append(partial(self._hear, message))
+                continue
+            for audience in audiences:
                 share = shares.get(audience)
                 if share is None:
                     shares[audience] = [message]
@@ -186,6 +192,21 @@ class Hub:
     def after_round(self, callback: Callable[[], None]) -> None:
         """Call *callback* once the next round has been begun."""
         self._early.append(callback)
+
+    def listen(self, channel: str, callback: Callable[[Message], None]) -> None:
+        """Call *callback* with each later message of *channel*, which begins with ``!``.
+
+        It is called once the round that holds the message has been begun, so it may move or close
+        sessions. Such channels are the servers' own: no client can follow them.
+        """
+        self._listeners.setdefault(channel, []).append(callback)
+
+    def _hear(self, message: Message) -> None:
+        for callback in self._listeners[message.channel]:
+            try:
+                callback(message)
+            except Exception:  # the round must go on
+                logger.exception("a message of %s was not understood", message.channel)
 
     def position_of(self, session: Session) -> int:
         """The id up to which the session's stream is complete."""
