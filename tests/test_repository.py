@@ -125,6 +125,18 @@ def test_requirements_are_all_there() -> None:
     assert unproven == []
 
 
+def test_every_guarantee_names_its_test() -> None:
+    """Each row of a table with a column "shown by" has a test in it."""
+    unproven = []
+    for table in re.findall(r"(?:^\|.*\n)+", read(ROOT / "docs" / "guarantees.md"), re.MULTILINE):
+        head, _, *rows = table.splitlines()
+        if "shown by" in head:
+            unproven += [row for row in rows if not TEST_NAME.search(row.split("|")[-2])]
+        else:
+            assert "| shown by |" in table, f"nothing shows this table: {head}"
+    assert unproven == []
+
+
 def test_nothing_of_one_machine_is_in_a_file() -> None:
     found = [
         f"{path.relative_to(ROOT)}: {match[0]}"
