@@ -302,6 +302,9 @@ def test_retry_and_heartbeat_as_set(start: StartServer) -> None:
     events = stream.feed(body)
     assert stream.retry_ms == 1234
     assert [event.type for event in events] == ["tidewire.ready", "message"]
+    ready = json.loads(events[0].data)
+    assert ready["heartbeat"] == 200
+    assert "timeout" not in ready  # an event stream's client cannot answer
     assert events == with_httpx_sse(body)
     assert re.search(rb"\n\n(:\n)+id: ", body), "a heartbeat has a blank line after it"
 

@@ -257,7 +257,8 @@ async def test_the_server_pings_and_drops_a_silent_client(start: StartServer) ->
     with RawWebSocket(server.address) as silent, RawWebSocket(server.address) as alive:
         silent.open("/ws")
         alive.open("/ws")
-        assert alive.read_envelope()["type"] == "ready"
+        ready = alive.read_envelope()
+        assert (ready["type"], ready["heartbeat"], ready["timeout"]) == ("ready", 300, 300)
         dropping = asyncio.create_task(asyncio.to_thread(opcodes_to_the_end, silent))
         while not dropping.done():
             ping = await asyncio.to_thread(alive.read_frame)
@@ -265,6 +266,13 @@ async def test_the_server_pings_and_drops_a_silent_client(start: StartServer) ->
             alive.send(frame(PONG, ping.payload))
         assert PING in await dropping
         assert alive.command(type="ping", ref=1)["type"] == "ok"
+
+
+async def test_the_heartbeat_that_ready_tells(server: ServerProcess) -> None:
+    with RawWebSocket(server.address) as socket:
+        socket.open("/ws?channels=news")
+        ready = socket.read_envelope()
+    assert (ready["heartbeat"], ready["timeout"]) == (25_000, 10_000)
 
 
 async def test_a_vanished_client_is_noticed(server: ServerProcess) -> None:

@@ -105,20 +105,22 @@ class Session:
         """A right cursor for all the session's channels at this point of its stream."""
         return self.hub.cursor(self.hub.position_of(self))
 
-    def begin(self, opening: Opening | None) -> bytes:
+    def begin(self, opening: Opening | None, *, heartbeat: int = 0, timeout: int = 0) -> bytes:
         """Start at *opening*, or without channels; return ``ready`` and the first page as bytes.
 
-        The caller writes them behind the stream's head, then calls ``go_on``.
+        The caller writes them behind the stream's head, then calls ``go_on``. *heartbeat* and
+        *timeout* are what ``ready`` says of the stream, in ms.
         """
         if opening is None:
             cursor = self.hub.cursor(self.hub.recent.head)
-            return self.form.control(Ready(cursor, self.id, False, ()), cursor)
+            ready = Ready(cursor, self.id, False, (), heartbeat, timeout)
+            return self.form.control(ready, cursor)
         self.after.update(opening.start.after)
         self._gaps += opening.start.gaps
         channels = tuple(self.after)
         self.channels = self._unread = frozenset(channels)
         cursor = self.hub.cursor(min(self.after.values()))
-        ready = Ready(cursor, self.id, opening.recovered, channels)
+        ready = Ready(cursor, self.id, opening.recovered, channels, heartbeat, timeout)
         return self.form.control(ready, cursor) + self.take(opening.page)
 
     def go_on(self, *, more: bool, congested: bool) -> None:

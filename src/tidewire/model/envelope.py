@@ -7,13 +7,19 @@ from typing import Any
 import msgspec
 
 
-class Ready(msgspec.Struct, tag="ready", tag_field="type"):
-    """First on every stream. ``id`` is the cursor from which the stream goes on."""
+class Ready(msgspec.Struct, tag="ready", tag_field="type", omit_defaults=True):
+    """First on every stream. ``id`` is the cursor from which the stream goes on.
+
+    On a quiet stream the client hears from the server every ``heartbeat`` ms. Where the server
+    waits for an answer to that, ``timeout`` is how long, in ms. 0: not said.
+    """
 
     id: str
     session: str
     recovered: bool
     channels: tuple[str, ...]
+    heartbeat: int = 0
+    timeout: int = 0
 
 
 class GapNotice(msgspec.Struct, tag="gap", tag_field="type", omit_defaults=True):

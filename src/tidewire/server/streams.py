@@ -65,7 +65,9 @@ def websocket(app: App, request: Request, connection: Connection) -> None:
             retry=lambda: jittered(settings.sse_retry // 2, settings.sse_retry * 3 // 2),
         )
         head = _switching(key, deflate, subprotocol)
-        first = session.begin(opening)
+        first = session.begin(
+            opening, heartbeat=_ms(settings.ping_interval), timeout=_ms(settings.pong_timeout)
+        )
         taken = connection.start_stream(stream, head + first, seconds=settings.ping_interval)
         session.go_on(more=opening is not None and opening.page.more, congested=not taken)
 
@@ -153,7 +155,7 @@ def event_stream(app: App, request: Request, connection: Connection) -> None:
             retry=lambda: jittered(settings.sse_retry // 2, settings.sse_retry * 3 // 2),
         )
         head = _event_head(app, request)
-        first = session.begin(opening)
+        first = session.begin(opening, heartbeat=_ms(settings.sse_heartbeat))
         taken = connection.start_stream(stream, head + first, seconds=settings.sse_heartbeat)
         session.go_on(more=opening.page.more, congested=not taken)
 
@@ -192,6 +194,10 @@ def turn_away(app: App, request: Request, connection: Connection, why: str) -> N
     connection.write(_event_head(app, request) + body + form.end())
     connection.current = None
     connection.close()
+
+
+def _ms(seconds: float) -> int:
+    return max(round(seconds * 1000), 1)
 
 
 def _session_id() -> str:
