@@ -182,6 +182,11 @@ class Schedules(RuleBasedStateMachine):
 
     @rule(index=st.integers(0, 100), channel=st.sampled_from(CHANNELS))
     @precondition(lambda self: self.subscribers)
+    def follow_now(self, index: int, channel: str) -> None:
+        self.pick(index).follow_now(channel)
+
+    @rule(index=st.integers(0, 100), channel=st.sampled_from(CHANNELS))
+    @precondition(lambda self: self.subscribers)
     def unfollow(self, index: int, channel: str) -> None:
         if channel in self.pick(index).at:
             self.pick(index).unfollow(channel)

@@ -142,6 +142,12 @@ class Subscriber:
         self.at[channel] = after
         self.session.follow({channel: after}, list(gaps))
 
+    def follow_now(self, channel: str) -> None:
+        """Follow *channel* too, from the newest message, or on from where it is followed."""
+        head = self.world.hub.recent.head
+        self.at.setdefault(channel, head)
+        self.session.follow({channel: head}, [], frozenset({channel}))
+
     def unfollow(self, channel: str) -> None:
         """Follow *channel* no longer."""
         del self.at[channel]

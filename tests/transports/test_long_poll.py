@@ -306,3 +306,17 @@ def test_the_default_start_is_now(world: World) -> None:
     world.publish()
     assert Poll(world).wanted.since == NOW
     assert Poll(world).begin().held
+
+
+def test_what_the_feed_lost_is_part_of_the_answer(world: World) -> None:
+    """The next message gives the hole away; the held poll looks into the log again."""
+    first = world.publish()
+    poll = Poll(world).begin()
+    assert poll.held
+    feed, world.log._feed = world.log._feed, None
+    lost = world.publish()
+    world.log._feed = feed
+    assert poll.held
+    last = world.publish()
+    assert poll.ids == [lost, last]
+    assert first < lost

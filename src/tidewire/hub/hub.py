@@ -15,12 +15,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
 from tidewire.hub.audience import Audience, Delivery, Form
+from tidewire.hub.holes import Hole, Sequences
 from tidewire.hub.opening import (
     PAGE_BYTES,
     PAGE_MESSAGES,
@@ -45,6 +46,8 @@ READS_AT_ONCE = 4
 CATCH_UP_SECONDS = 0.0003  # of a turn of the loop: live messages wait no longer for it
 RETRY_SECONDS = 0.5
 
+_NEVER = 1 << 63
+
 
 class Hub:
     """One per worker. Everything runs on one loop's thread."""
@@ -54,9 +57,13 @@ class Hub:
         self.recent = Recent(0, engine.namespaces)
         self.position = 0
         self.slow_sessions = 0
+        self.drops: Counter[str] = Counter()  # by reason
+        self.behind: set[Session] = set()  # all that are not live
         self._prefix = ""
         self._audiences: dict[tuple[frozenset[str], Form], Audience] = {}
         self._by_channel: dict[str, dict[Audience, None]] = {}
+        self._sequences = Sequences()
+        self._holes: deque[Hole] = deque()
         self._fed: list[Message] = []
         self._unsent: deque[Message] = deque()
         self._deliveries: deque[Delivery] = deque()
@@ -131,7 +138,13 @@ class Hub:
         self._ticking = False
         if self._fed:
             fed, self._fed = self._fed, []
+            holes = self._sequences.holes(fed)
             self.recent.extend(fed)
+            for hole in holes:
+                logger.warning("the feed has a hole in %s: reading the log", hole.channel)
+                self.drops["hole"] += 1
+                self.recent.forget_below(hole.before)
+            self._holes += holes
             self._unsent.extend(fed)
         left = SLICE
         while True:
@@ -146,6 +159,21 @@ class Hub:
             self._ticking = True
             self._loop.call_soon(self._tick)
 
+    def _go_around(self, hole: Hole) -> None:
+        """Have everyone who may lack what *hole* hides read it from the log, or the gap there.
+
+        It is found late, so some may be past it already. Who stood between its edges may get a
+        message again: that is better than none.
+        """
+        sessions = [
+            session
+            for audience in self._by_channel.get(hole.channel, ())
+            for session in audience.members
+        ]
+        sessions += [session for session in self.behind if hole.channel in session.channels]
+        for session in sessions:
+            session.go_back(hole.channel, hole.after)
+
     def _run_deliveries(self, most: int) -> int:
         deliveries = self._deliveries
         while deliveries and most > 0:
@@ -159,12 +187,15 @@ class Hub:
         return most
 
     def _begin_round(self) -> None:
-        """Take what is unsent, up to a size, and make each audience's bytes."""
+        """Take what is unsent, up to a size or the next hole, and make each audience's bytes."""
         shares: dict[Audience, list[Message]] = {}
         base = self.position
         size = 0
-        unsent, by_channel = self._unsent, self._by_channel
-        while unsent and size < ROUND_BYTES:
+        unsent, by_channel, holes = self._unsent, self._by_channel, self._holes
+        if holes and holes[0].before == unsent[0].id:
+            self._go_around(holes.popleft())
+        upto = holes[0].before if holes else _NEVER
+        while unsent and size < ROUND_BYTES and unsent[0].id < upto:
             message = unsent.popleft()
             size += message.size
             self.position = message.id

@@ -88,6 +88,12 @@ class Recent:
         self.floor = message.id
         message.forget_forms()
 
+    def forget_below(self, id: int) -> None:
+        """Leave what is older than *id* to the engine: the feed did not bring all of it."""
+        while self._order and self._order[0].id < id:
+            self._drop_oldest()
+        self.floor = max(self.floor, id - 1)
+
     def read(self, after: Mapping[str, int], upto: int, limit: int, max_bytes: int) -> Page | None:
         """The page that an engine would give, or ``None`` when only the engine can know."""
         messages: list[Message] = []

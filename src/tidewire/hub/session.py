@@ -32,6 +32,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from enum import Enum, auto
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from tidewire.model import Gap, Message, Page
@@ -119,6 +120,7 @@ class Session:
         self._gaps += opening.start.gaps
         channels = tuple(self.after)
         self.channels = self._unread = frozenset(channels)
+        self.hub.behind.add(self)
         cursor = self.hub.cursor(min(self.after.values()))
         ready = Ready(cursor, self.id, opening.recovered, channels, heartbeat, timeout)
         return self.form.control(ready, cursor) + self.take(opening.page)
@@ -133,12 +135,20 @@ class Session:
         """Stand at *after* without reading on: for a poll that waits to be held."""
         self.after = after
         self.channels = frozenset(after)
+        self.hub.behind.add(self)
 
     # Catching up
 
-    def follow(self, after: dict[str, int], gaps: list[Gap]) -> None:
-        """Also follow the channels of *after*, each from its id; *gaps* are told in their place."""
+    def follow(self, after: dict[str, int], gaps: list[Gap], now: frozenset[str] = _NONE) -> None:
+        """Also follow the channels of *after*, each from its id; *gaps* are told in their place.
+
+        A channel in *now*, which is to start at the newest message, stays where it is if it is
+        followed already: there may be messages due.
+        """
         self.leave()
+        if now:
+            held = now & self.after.keys()
+            after = {channel: id for channel, id in after.items() if channel not in held}
         self.after.update(after)
         self._gaps += gaps
         self._unread |= after.keys()
@@ -155,9 +165,20 @@ class Session:
         self._set_channels()
         self.hub.catch_up(self)
 
+    def go_back(self, channel: str, position: int) -> None:
+        """Read *channel* again after *position*, unless the session is not so far yet.
+
+        To be called before a round, which the session is not part of then.
+        """
+        self.leave()
+        self.after[channel] = min(self.after[channel], position)
+        self._unread |= {channel}  # what is gone there is not gone for want of speed
+        self.hub.after_round(partial(self.hub.catch_up, self))
+
     def _set_channels(self) -> None:
         self.channels = frozenset(self.after)
         self.turn += 1
+        self.hub.behind.add(self)
 
     def take(self, page: Page) -> bytes:
         """Move past *page* and return the bytes that carry it, ``b""`` for an empty one.
@@ -226,6 +247,7 @@ class Session:
         self.position = position
         self.after = {}
         self.state = State.LIVE
+        self.hub.behind.discard(self)
         waiting, self._waiting_for_live = self._waiting_for_live, None
         for callback in waiting or ():
             callback()
@@ -246,6 +268,7 @@ class Session:
             self.hub.remove(self)
             self.audience = None
             self.state = State.CATCHING_UP
+            self.hub.behind.add(self)
         self.turn += 1
 
     def fall_behind(self) -> None:
@@ -272,6 +295,7 @@ class Session:
                 self.hub.remove(self)
                 self.audience = None
             self.state = State.CLOSED
+            self.hub.behind.discard(self)
             self.turn += 1
             self.after = {}
             self._waiting_for_live = None

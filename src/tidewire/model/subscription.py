@@ -56,3 +56,8 @@ class Subscription(NamedTuple):
     channels: tuple[str, ...]
     cursors: tuple[Cursor, ...] = ()
     since: Since = NOW
+
+    @property
+    def starts_now(self) -> bool:
+        """Whether only what comes from now on is wanted."""
+        return not self.cursors and self.since == NOW

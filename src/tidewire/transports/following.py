@@ -28,27 +28,28 @@ def subscribe(dialogue: Dialogue, command: Subscribe) -> None:
         )
     starts = [dialogue.hub.start_now(one) for one in wanted]
     if all(start is not None for start in starts):
-        _follow(dialogue, command.ref, channels, [start for start in starts if start is not None])
+        known = [start for start in starts if start is not None]
+        _follow(dialogue, command.ref, wanted, known)
     else:
-        dialogue.block(command.ref, _subscribe_later(dialogue, command.ref, channels, wanted))
+        dialogue.block(command.ref, _subscribe_later(dialogue, command.ref, wanted))
 
 
-async def _subscribe_later(
-    dialogue: Dialogue, ref: Ref, channels: tuple[str, ...], wanted: list[Subscription]
-) -> None:
-    _follow(dialogue, ref, channels, [await dialogue.hub.start_of(one) for one in wanted])
+async def _subscribe_later(dialogue: Dialogue, ref: Ref, wanted: list[Subscription]) -> None:
+    _follow(dialogue, ref, wanted, [await dialogue.hub.start_of(one) for one in wanted])
 
 
 def _follow(
-    dialogue: Dialogue, ref: Ref, channels: tuple[str, ...], starts: Sequence[Start]
+    dialogue: Dialogue, ref: Ref, wanted: list[Subscription], starts: Sequence[Start]
 ) -> None:
     """Follow the channels; the answer comes behind their backfill.
 
     Only there can one id be right for all the connection's channels.
     """
     session = dialogue.session
+    channels = tuple(channel for one in wanted for channel in one.channels)
+    now = frozenset(channel for one in wanted if one.starts_now for channel in one.channels)
     after = {channel: at for start in starts for channel, at in start.after.items()}
-    session.follow(after, [gap for start in starts for gap in start.gaps])
+    session.follow(after, [gap for start in starts for gap in start.gaps], now)
     session.when_live(lambda: dialogue.answer(Ok(ref, id=session.cursor, channels=channels)))
 
 

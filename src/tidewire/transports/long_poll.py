@@ -35,7 +35,7 @@ class LongPoll:
         self._form: Poll = poll_form(raw=raw, recovered=recovered)
         self._headers = headers
         self._deadline = deadline
-        self.session = Session(hub, self, self._form, "")
+        self.session = _Held(hub, self, self._form, "")
 
     def begin(self, opening: Opening) -> None:
         """Answer with what *opening* found up to the log's head; hold when that is nothing."""
@@ -51,12 +51,13 @@ class LongPoll:
             self._hub.add(self.session)
         elif position > self._hub.position:
             # A round is to come that must not come to this poll: it has those messages.
-            self._hub.after_round(self._look_again)
+            self._hub.after_round(self.look_again)
         else:  # rounds have gone by since it was opened
-            self._look_again()
+            self.look_again()
 
-    def _look_again(self) -> None:
-        if self.session.state is State.CLOSED:
+    def look_again(self) -> None:
+        """Answer with what there is after the session's position, or be held again."""
+        if self.session.state is not State.CATCHING_UP:
             return
         epoch = self._hub.engine.epoch
         after = self.session.after
@@ -69,11 +70,13 @@ class LongPoll:
             self._hub.spawn(self._look_in_log(wanted))
 
     async def _look_in_log(self, wanted: Subscription) -> None:
+        session = self.session
+        turn = session.turn
         try:
             opening = await self._hub.open(wanted, self._hub.recent.head)
         except EngineUnavailable:
             opening = None
-        if self.session.state is not State.CLOSED:
+        if session.state is State.CATCHING_UP and session.turn == turn:
             if opening is None:
                 self._answer_nothing()
             else:
@@ -107,3 +110,15 @@ class LongPoll:
 
     def lost(self) -> None:
         self.session.close()
+
+
+class _Held(Session):
+    """A poll's session: it is given one answer, and does not catch up."""
+
+    __slots__ = ()
+    sink: LongPoll
+
+    def go_back(self, channel: str, position: int) -> None:
+        self.leave()
+        self.after[channel] = min(self.after[channel], position)
+        self.hub.after_round(self.sink.look_again)
