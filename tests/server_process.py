@@ -100,6 +100,10 @@ class ServerProcess:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def descriptors(self) -> int:
+        """How many files, sockets and the like the process has open now."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
     def connections(self) -> int:
         """How many TCP connections the server has, those it has not accepted yet included.
 

@@ -86,7 +86,8 @@ class TcpProxy:
         self._tasks.add(task)
         server = None
         try:
-            with contextlib.suppress(OSError):
+            # Cancelled when the proxy stops; asyncio's streams would log that as an error.
+            with contextlib.suppress(OSError, asyncio.CancelledError):
                 server = await self.dial()
                 await self.serve(Peer(reader, writer), server)
         finally:

@@ -1,0 +1,15 @@
+"""The engines that need nothing installed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ENGINES = ("memory", "sqlite")
+
+
+def engine_url(engine: str, directory: Path) -> str:
+    """What ``--engine`` takes for a log of its own in ``directory``."""
+    return "memory:" if engine == "memory" else f"sqlite:///{directory}/log.db"

@@ -1,0 +1,228 @@
+"""One fault, one server, clients of every kind on a bad network, and a verdict on each."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import random
+import time
+from collections import Counter
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tests.acceptance.subscribers import TRANSPORTS, http_client, publish
+from tests.acceptance.waiting import LOOK_EVERY, until
+from tests.faults.clients import Publisher, Subscriber
+from tests.faults.model import (
+    EVERYBODY,
+    Footprint,
+    Published,
+    Verdict,
+    judge,
+    judge_healing,
+    judge_server,
+)
+from tests.faults.proxy import FaultyProxy
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
+
+    from tests.server_process import ServerProcess
+
+KEPT = ["a", "b", "c"]
+SHORT = ["short:a", "short:b"]
+SHORT_HISTORY = 40
+SETTINGS: dict[str, Any] = {
+    "history_size": 1_000_000,
+    "namespaces": f'{{"short":{{"history_size":{SHORT_HISTORY}}}}}',
+}
+"""What the server of a lane is started with."""
+
+LANES = (*TRANSPORTS, "hopping", "short history")
+"""Subscribers: one of each transport, one that changes it, one whose messages soon expire."""
+
+PUBLISHERS = ("single", "batch", "socket")
+
+FAULTS_EACH = 5
+MESSAGES = 800
+MOST_SECONDS = 30.0
+"""How long a run may take until every subscriber has had its faults, and all is published."""
+
+HEALS_WITHIN = 10.0
+SETTLES_WITHIN = 10.0
+ALLOWED_GROWTH = 48 << 20
+"""Bytes that the server's memory may grow in a run, besides what the messages take."""
+
+
+class Pace(NamedTuple):
+    """How clients behave under a fault: seconds of patience, characters of text in a message."""
+
+    patience: float = 0.3
+    text: int = 60
+
+
+PACES = {"slow": Pace(patience=4.0, text=1_500)}
+"""Where it is slow, no client may give up early, and there is more than gets through."""
+
+
+@dataclass
+class Outcome:
+    """What came of a run: a verdict for each subscriber, and what was done to it."""
+
+    verdicts: dict[str, Verdict]
+    injected: dict[str, Counter[str]] = field(default_factory=dict)
+
+
+def hopping(seed: str) -> Iterator[str]:
+    """All transports in random order, never one twice in a row."""
+    choice = random.Random(seed)
+    last = ""
+    while True:
+        last = choice.choice([transport for transport in TRANSPORTS if transport != last])
+        yield last
+
+
+def footprint(server: ServerProcess) -> Footprint:
+    """What the server holds now."""
+    return Footprint(server.resident_memory(), server.connections(), server.descriptors())
+
+
+async def warm_up(server: ServerProcess) -> str:
+    """Have the server open what it opens once, before anything is counted; return a cursor."""
+    async with http_client(server.url) as client:
+        message = await publish(client, {"channel": "warm-up", "data": 0})
+        for _ in range(4):
+            await client.get("/history?channel=warm-up")
+    return f"{message.epoch}-{message.position}"
+
+
+class Run:
+    """Publishers and subscribers of one server, each behind a faulty proxy of its own."""
+
+    def __init__(self, server: ServerProcess, fault: str, *, seed: str) -> None:
+        self.server = server
+        self.fault = fault
+        self.seed = seed
+        self.pace = PACES.get(fault, Pace())
+        self.published = Published()
+        self.stop = asyncio.Event()
+        self.most_memory = 0
+        self.proxies: dict[str, FaultyProxy] = {}
+        self.subscribers = {
+            lane: Subscriber(
+                SHORT if lane == "short history" else KEPT,
+                itertools.repeat(lane) if lane in TRANSPORTS else hopping(f"{seed} {lane}"),
+                patience=self.pace.patience,
+                seed=f"{seed} {lane}",
+            )
+            for lane in LANES
+        }
+
+    async def perform(self) -> Outcome:
+        """Run until every subscriber has had enough faults; heal the network; judge."""
+        # A cursor, not the start: the start of a channel that keeps little moves without a gap.
+        start = await warm_up(self.server)
+        for subscriber in self.subscribers.values():
+            subscriber.cursor = start
+        await until(lambda: not self.server.connections())
+        before = footprint(self.server)
+        async with AsyncExitStack() as stack:
+            for name in (*PUBLISHERS, *LANES):
+                proxy = FaultyProxy(
+                    self.server.address,
+                    self.fault,
+                    seed=f"{self.seed} {name}",
+                    most_bytes=3_000 if name in PUBLISHERS else 12_000,
+                )
+                self.proxies[name] = await stack.enter_async_context(proxy)
+            took = await self._run()
+        with contextlib.suppress(AssertionError):
+            await until(lambda: self._at_rest(before), within=SETTLES_WITHIN)
+        outcome = Outcome(
+            judge(
+                self.published,
+                {lane: subscriber.view for lane, subscriber in self.subscribers.items()},
+                kept=KEPT,
+            )
+        )
+        for lane in LANES:
+            outcome.injected[lane] = self.proxies[lane].injected
+            judge_healing(outcome.verdicts[lane], took.get(lane), within=HEALS_WITHIN)
+        outcome.injected[EVERYBODY] = sum(
+            (self.proxies[name].injected for name in PUBLISHERS), Counter[str]()
+        )
+        judge_server(
+            outcome.verdicts[EVERYBODY],
+            before,
+            footprint(self.server),
+            most=self.most_memory,
+            allowed=ALLOWED_GROWTH + 3 * len(self.published.attempts) * self.pace.text,
+        )
+        return outcome
+
+    async def _run(self) -> dict[str, float]:
+        """Let the clients run; return how long each took to catch up after the healing."""
+        publishing = [asyncio.create_task(work) for work in self._publishers()]
+        listening = [
+            asyncio.create_task(subscriber.listen(self.proxies[lane].url))
+            for lane, subscriber in self.subscribers.items()
+        ]
+        tasks = [*publishing, *listening]
+        try:
+            await until(lambda: self._enough() or failed(tasks), within=MOST_SECONDS)
+            for proxy in self.proxies.values():
+                proxy.heal()
+            self.stop.set()
+            healed = time.monotonic()
+            await until(lambda: all(task.done() for task in publishing) or failed(tasks))
+            took: dict[str, float] = {}
+            while len(took) < len(LANES) and time.monotonic() < healed + HEALS_WITHIN:
+                for lane in LANES:
+                    if lane not in took and self._caught_up(lane):
+                        took[lane] = time.monotonic() - healed
+                await asyncio.sleep(LOOK_EVERY)
+            return took
+        finally:
+            for task in tasks:
+                task.cancel()
+            for end in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(end, Exception):
+                    raise end
+
+    def _publishers(self) -> Iterator[Coroutine[None, None, None]]:
+        single, batch, socket = (
+            Publisher(
+                name,
+                self.published,
+                [*KEPT, *SHORT],
+                self.stop,
+                patience=self.pace.patience,
+                text="~" * self.pace.text,
+            )
+            for name in PUBLISHERS
+        )
+        yield single.over_http(self.proxies[single.name].url, count=1, pause=0.01)
+        yield batch.over_http(self.proxies[batch.name].url, count=8, pause=0.03)
+        yield socket.over_websocket(self.proxies[socket.name].url, pause=0.005)
+
+    def _enough(self) -> bool:
+        self.most_memory = max(self.most_memory, self.server.resident_memory())
+        return len(self.published.acknowledged) >= MESSAGES and all(
+            self.proxies[lane].injected.total() >= FAULTS_EACH for lane in LANES
+        )
+
+    def _caught_up(self, lane: str) -> bool:
+        view = self.subscribers[lane].view
+        newest = max(m for m in self.published.acknowledged.values() if m.channel in view.channels)
+        return any(message >= newest for message in view.messages[-1:])
+
+    def _at_rest(self, before: Footprint) -> bool:
+        now = footprint(self.server)
+        return not now.connections and now.descriptors <= before.descriptors
+
+
+def failed(tasks: list[asyncio.Task[None]]) -> bool:
+    """Whether a client has ended with an error: then there is nothing to wait for."""
+    return any(task.done() and task.exception() for task in tasks)
