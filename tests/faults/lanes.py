@@ -27,7 +27,7 @@ from tests.faults.model import (
 from tests.faults.proxy import FaultyProxy
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Coroutine, Iterator, Sequence
 
     from tests.server_process import ServerProcess
 
@@ -99,25 +99,42 @@ async def warm_up(server: ServerProcess) -> str:
 
 
 class Run:
-    """Publishers and subscribers of one server, each behind a faulty proxy of its own."""
+    """Publishers and subscribers of one server, each behind a faulty proxy of its own.
 
-    def __init__(self, server: ServerProcess, fault: str, *, seed: str) -> None:
+    ``kind`` is what the subscribers are, and without ``keys`` publishers publish again without
+    saying so: that is for clients that are wrong on purpose.
+    """
+
+    def __init__(
+        self,
+        server: ServerProcess,
+        fault: str,
+        *,
+        seed: str,
+        lanes: Sequence[str] = LANES,
+        kind: type[Subscriber] = Subscriber,
+        keys: bool = True,
+        heals_within: float = HEALS_WITHIN,
+    ) -> None:
         self.server = server
         self.fault = fault
         self.seed = seed
+        self.lanes = lanes
+        self.keys = keys
+        self.heals_within = heals_within
         self.pace = PACES.get(fault, Pace())
         self.published = Published()
         self.stop = asyncio.Event()
         self.most_memory = 0
         self.proxies: dict[str, FaultyProxy] = {}
         self.subscribers = {
-            lane: Subscriber(
+            lane: kind(
                 SHORT if lane == "short history" else KEPT,
                 itertools.repeat(lane) if lane in TRANSPORTS else hopping(f"{seed} {lane}"),
                 patience=self.pace.patience,
                 seed=f"{seed} {lane}",
             )
-            for lane in LANES
+            for lane in lanes
         }
 
     async def perform(self) -> Outcome:
@@ -129,7 +146,7 @@ class Run:
         await until(lambda: not self.server.connections())
         before = footprint(self.server)
         async with AsyncExitStack() as stack:
-            for name in (*PUBLISHERS, *LANES):
+            for name in (*PUBLISHERS, *self.lanes):
                 proxy = FaultyProxy(
                     self.server.address,
                     self.fault,
@@ -147,9 +164,9 @@ class Run:
                 kept=KEPT,
             )
         )
-        for lane in LANES:
+        for lane in self.lanes:
             outcome.injected[lane] = self.proxies[lane].injected
-            judge_healing(outcome.verdicts[lane], took.get(lane), within=HEALS_WITHIN)
+            judge_healing(outcome.verdicts[lane], took.get(lane), within=self.heals_within)
         outcome.injected[EVERYBODY] = sum(
             (self.proxies[name].injected for name in PUBLISHERS), Counter[str]()
         )
@@ -178,8 +195,8 @@ class Run:
             healed = time.monotonic()
             await until(lambda: all(task.done() for task in publishing) or failed(tasks))
             took: dict[str, float] = {}
-            while len(took) < len(LANES) and time.monotonic() < healed + HEALS_WITHIN:
-                for lane in LANES:
+            while len(took) < len(self.lanes) and time.monotonic() < healed + self.heals_within:
+                for lane in self.lanes:
                     if lane not in took and self._caught_up(lane):
                         took[lane] = time.monotonic() - healed
                 await asyncio.sleep(LOOK_EVERY)
@@ -200,6 +217,7 @@ class Run:
                 self.stop,
                 patience=self.pace.patience,
                 text="~" * self.pace.text,
+                keys=self.keys,
             )
             for name in PUBLISHERS
         )
@@ -210,7 +228,7 @@ class Run:
     def _enough(self) -> bool:
         self.most_memory = max(self.most_memory, self.server.resident_memory())
         return len(self.published.acknowledged) >= MESSAGES and all(
-            self.proxies[lane].injected.total() >= FAULTS_EACH for lane in LANES
+            self.proxies[lane].injected.total() >= FAULTS_EACH for lane in self.lanes
         )
 
     def _caught_up(self, lane: str) -> bool:
