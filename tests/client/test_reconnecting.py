@@ -165,9 +165,14 @@ async def test_an_event_stream_goes_on_after_the_last_whole_event() -> None:
     ):
         assert await subscriber.take(4) == [1, 2, 3, 4]
         first, second = server.requests
-        assert first.query == {"channels": "news", "since": "start"}
+        assert first.query == {"channels": "news", "since": "start", "fragments": "true"}
         assert first.headers["accept"] == "text/event-stream"
-        assert second.query == {"channels": "news", "cursor": "e-2"}
+        assert second.query == {
+            "channels": "news",
+            "cursor": "e-2",
+            "session": "s",
+            "fragments": "true",
+        }
         # Not before the 3 s that the server asks for, and not all clients at the same moment.
         assert subscriber.waits == [3.5]
         assert subscriber.connections == 2
@@ -187,7 +192,7 @@ async def test_a_websocket_goes_on_after_the_last_whole_frame() -> None:
         assert first.path == "/ws"
         assert first.query == {"channels": "news", "cursor": "e-0"}
         assert first.headers["sec-websocket-protocol"] == "tidewire.v1.json"
-        assert second.query == {"channels": "news", "cursor": "e-2"}
+        assert second.query == {"channels": "news", "cursor": "e-2", "session": "s"}
         assert subscriber.waits == [0.5]
 
 
@@ -200,8 +205,8 @@ async def test_a_stream_that_only_said_ready_is_resumed_from_there() -> None:
         session("sse", server) as subscriber,
     ):
         assert await subscriber.take(1) == [8]
-        assert server.requests[0].query == {"channels": "news"}
-        assert server.requests[1].query == {"channels": "news", "cursor": "e-7"}
+        assert "cursor" not in server.requests[0].query
+        assert server.requests[1].query["cursor"] == "e-7"
 
 
 async def test_a_gap_is_passed_on_and_not_asked_for_again() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tidewire.client.errors import ClientError, Interrupted, Refused
+from tidewire.client.errors import ClientError, Interrupted, Refused, Replaced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,14 +23,21 @@ _LONGEST_SHOWN = 300
 class _Problem(msgspec.Struct):
     title: str | None = None
     detail: str | None = None
+    code: str | None = None
 
 
 def failure(status: int, headers: Mapping[str, str], body: bytes) -> ClientError:
     """The error that an answer other than the one hoped for stands for."""
-    reason = _reason(status, headers, body)
+    problem = _problem(headers, body)
+    said = problem.detail or problem.title
+    reason = (
+        f"{said[:_LONGEST_SHOWN]} (HTTP {status})" if said else f"the server answered HTTP {status}"
+    )
     if status in PASSING:
         return Interrupted(reason, retry_after(headers.get("retry-after"), time.time()))
-    return Refused(reason, status)
+    if problem.code == "replaced":
+        return Replaced(status)
+    return Refused(reason, status, problem.code)
 
 
 def retry_after(value: str | None, now: float) -> float | None:
@@ -45,14 +52,12 @@ def retry_after(value: str | None, now: float) -> float | None:
         return None
 
 
-def _reason(status: int, headers: Mapping[str, str], body: bytes) -> str:
+def _problem(headers: Mapping[str, str], body: bytes) -> _Problem:
+    """What the server says of it (RFC 9457); nothing if that is no problem document."""
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == "application/problem+json":
         try:
-            problem = msgspec.json.decode(body, type=_Problem)
+            return msgspec.json.decode(body, type=_Problem)
         except msgspec.DecodeError:
-            problem = _Problem()
-        said = problem.detail or problem.title
-        if said:
-            return f"{said[:_LONGEST_SHOWN]} (HTTP {status})"
-    return f"the server answered HTTP {status}"
+            pass
+    return _Problem()

@@ -6,14 +6,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tidewire.client.errors import ClientError, Interrupted, Refused
+from tidewire.client.errors import REPLACED, ClientError, Interrupted, Refused, Replaced
 
 
 class Message(msgspec.Struct, frozen=True, tag="message", tag_field="type"):
     """A published message.
 
     ``id`` is the cursor after it, ``seq`` its position in its channel (1, 2, 3 …), ``time`` the
-    server's acceptance in Unix ms. With ``encoding`` ``base64``, ``data`` is binary.
+    server's acceptance in Unix ms. With ``encoding`` ``base64``, ``data`` is binary. A consumer
+    gets a message again that it has not acknowledged: for the ``deliveries``-th time.
     """
 
     id: str
@@ -24,23 +25,33 @@ class Message(msgspec.Struct, frozen=True, tag="message", tag_field="type"):
     event: str | None = None
     encoding: str | None = None
     headers: dict[str, str] | None = None
+    deliveries: int = 1
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready", tag_field="type"):
-    """First on every stream; with ``recovered``, nothing was missed since the cursor given."""
+    """First on every stream; with ``recovered``, nothing was missed since the cursor given.
+
+    On a quiet stream the server is heard every ``heartbeat`` ms; 0 if it does not say.
+    """
 
     id: str
     session: str = ""
     recovered: bool = False
     channels: tuple[str, ...] = ()
+    heartbeat: int = 0
 
 
 class Gap(msgspec.Struct, frozen=True, tag="gap", tag_field="type"):
-    """Messages of a channel are gone; ``reason`` is ``expired``, ``reset`` or ``slow``."""
+    """Messages of a channel are gone; ``reason`` is ``expired``, ``reset`` or ``slow``.
+
+    ``skipped`` is how many, where the server knows: by the policy ``latest`` it leaves out all but
+    the newest for a subscriber that has fallen behind.
+    """
 
     id: str
     channel: str
     reason: str
+    skipped: int = 0
 
 
 class Close(msgspec.Struct, frozen=True, tag="close", tag_field="type"):
@@ -51,13 +62,22 @@ class Close(msgspec.Struct, frozen=True, tag="close", tag_field="type"):
     retry: int | None = None
 
 
+class Fragment(msgspec.Struct, frozen=True, tag="fragment", tag_field="type"):
+    """A part of a large envelope: ``data`` is the ``index``-th of ``count`` pieces of its JSON."""
+
+    of: str
+    index: int
+    count: int
+    data: str
+
+
 class Other(msgspec.Struct, frozen=True):
     """An envelope of a type that this client does not know, such as a newer server may send."""
 
     type: str
 
 
-Envelope = Message | Ready | Gap | Close | Other
+Envelope = Message | Ready | Gap | Close | Fragment | Other
 
 
 class Received(NamedTuple):
@@ -81,8 +101,9 @@ class Reached(NamedTuple):
 Event = Received | Reached
 
 
-_known = msgspec.json.Decoder(Message | Ready | Gap | Close)
+_known = msgspec.json.Decoder(Message | Ready | Gap | Close | Fragment)
 _any = msgspec.json.Decoder(Other)
+_TYPES = frozenset({"message", "ready", "gap", "close", "fragment"})
 
 
 def parse_envelope(text: bytes) -> Received:
@@ -98,7 +119,7 @@ def parse_envelope(text: bytes) -> Received:
             other = _any.decode(text)
         except msgspec.DecodeError:
             other = None
-        if other is None or other.type in ("message", "ready", "gap", "close"):
+        if other is None or other.type in _TYPES:
             shown = text[:80].decode("utf-8", "replace")
             raise Refused(f"this is not a Tidewire envelope: {shown} ({error})") from None
         return Received(other, text)
@@ -106,6 +127,8 @@ def parse_envelope(text: bytes) -> Received:
 
 def end_of_stream(close: Close) -> ClientError:
     """The error that a ``close`` envelope stands for."""
+    if close.code == REPLACED:
+        return Replaced(close.code)
     reason = f"the server closed the stream: {close.code} {close.reason}".rstrip()
     if close.retry is None:
         return Refused(reason, close.code)

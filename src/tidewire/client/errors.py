@@ -3,6 +3,7 @@
 ClientError
 ├── Interrupted   another attempt may succeed
 ├── Refused       no other attempt of the same kind would succeed
+│   └── Replaced  another connection of the same consumer took over
 └── Unanswered    there were attempts until the time was over
 """
 
@@ -13,6 +14,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+REPLACED = 4409
+"""The close code that :class:`Replaced` stands for."""
 
 
 class ClientError(Exception):
@@ -37,12 +42,26 @@ class Interrupted(ClientError):
 class Refused(ClientError):
     """The server does not want this request, or this client, or is not a Tidewire server.
 
-    ``status`` is the HTTP status or the WebSocket close code, where there was one.
+    ``status`` is the HTTP status or the WebSocket close code, where there was one; ``code`` is the
+    stable name of an error that the server gave one.
     """
 
-    def __init__(self, reason: str, status: int | None = None) -> None:
+    def __init__(self, reason: str, status: int | None = None, code: str | None = None) -> None:
         super().__init__(reason)
         self.status = status
+        self.code = code
+
+
+class Replaced(Refused):
+    """A consumer has one connection, and a newer one wins; coming back would only replace that."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(
+            "another connection with the same consumer name took over; "
+            "give each program a name of its own, or run one of them",
+            status,
+            "replaced",
+        )
 
 
 class Unanswered(ClientError):

@@ -36,11 +36,11 @@ class LongPollTransport:
         if position.cursor is None:
             # A held request has no cursor to go on from if it breaks, and "now" would then be
             # later. So the start is asked for with a request that is answered at once.
-            answer = await self._get("/poll", position.query())
+            answer = await self._get("/poll", [*position.query(), polling.FRAGMENTS])
             for event in polling.read(answer).events():
                 yield event
         while True:
-            query = [*position.query(), ("wait", str(self._wait))]
+            query = [*position.query(), polling.FRAGMENTS, ("wait", str(self._wait))]
             answer = await self._get("/longpoll", query)
             events = (
                 polling.read(answer).events()

@@ -10,6 +10,7 @@ import msgspec
 from tidewire.client.answers import failure
 from tidewire.client.envelope import Reached, parse_envelope
 from tidewire.client.errors import Interrupted, Refused, reason_of
+from tidewire.client.fragments import Assembly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from tidewire.client.envelope import Event
 
 CURSOR_HEADER = "tidewire-cursor"
-INTERVAL_HEADER = "tidewire-poll-interval"
+FRAGMENTS = ("fragments", "true")
+"""The parameter that lets the server send large messages in parts."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -35,11 +37,20 @@ class Answer(msgspec.Struct, frozen=True):
     interval: int | None = None
 
     def events(self) -> Iterator[Event]:
-        """What the answer holds, in the order in which to handle it."""
+        """What the answer holds, in the order in which to handle it.
+
+        Raises:
+            Interrupted: if a part of a message is missing.
+            Refused: if it holds something else than envelopes.
+        """
         for gap in self.gaps:
             yield parse_envelope(bytes(gap))._replace(moves=False)
+        assembly = Assembly()
         for message in self.messages:
-            yield parse_envelope(bytes(message))
+            received = assembly.take(parse_envelope(bytes(message)))
+            if received is not None:
+                yield received
+        assembly.end()
         yield Reached(self.cursor)
 
 

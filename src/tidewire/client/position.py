@@ -11,19 +11,34 @@ if TYPE_CHECKING:
 
 
 class Position:
-    """The channels of a subscription and how far it has come in them.
+    """What a subscription asks for, and how far it has come.
 
     It starts from ``since`` (``now``, ``start``, ``-N`` or a Unix time in ms) until there is a
     cursor: one for all channels, as a stream has them in the order of their ids. If it was
     started with a cursor for each channel, the channels are followed one by one, because an id
     of one of them may then be behind what was already read of another.
+
+    A ``consumer`` that gives no cursor starts after what it has acknowledged. ``policy`` is what
+    the server does when this subscriber is too slow: ``catch_up``, ``latest`` or ``disconnect``.
+    With the ``session`` of an earlier connection, the channels may be left out: they are what that
+    connection had. A reconnect keeps the session.
     """
 
     def __init__(
-        self, channels: Sequence[str], *, since: str | None = None, cursor: str | None = None
+        self,
+        channels: Sequence[str] = (),
+        *,
+        since: str | None = None,
+        cursor: str | None = None,
+        consumer: str | None = None,
+        policy: str | None = None,
+        session: str | None = None,
     ) -> None:
         """``cursor`` is one cursor, or as many as there are channels, separated by commas."""
         self.channels = tuple(dict.fromkeys(channels))
+        self.consumer = consumer
+        self.session = session
+        self._policy = policy
         self._since = since
         self._cursor = cursor or None
         self._by_channel: dict[str, str] | None = None
@@ -43,12 +58,13 @@ class Position:
 
     def query(self) -> list[tuple[str, str]]:
         """The parameters of a subscription that goes on from here."""
-        query = [("channels", ",".join(self.channels))]
+        query = [("channels", ",".join(self.channels))] if self.channels else []
         if self.cursor is not None:
             query.append(("cursor", self.cursor))
         elif self._since is not None:
             query.append(("since", self._since))
-        return query
+        given = {"consumer": self.consumer, "policy": self._policy, "session": self.session}
+        return query + [(name, value) for name, value in given.items() if value is not None]
 
     def advance(self, event: Event) -> None:
         """Go past what was received."""
@@ -58,6 +74,11 @@ class Position:
         envelope = event.envelope
         if isinstance(envelope, Ready):
             self._reach(envelope.id)
+            self.session = envelope.session or None
+            self.channels = self.channels or envelope.channels
+        elif isinstance(envelope, Message) and envelope.deliveries > 1:
+            # It has come before, so it may stand before others that have come since.
+            return
         elif isinstance(envelope, Message | Gap):
             if self._by_channel is not None:
                 self._by_channel[envelope.channel] = envelope.id

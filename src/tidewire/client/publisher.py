@@ -24,7 +24,11 @@ WITHIN = 30.0
 
 
 class Publication(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One message to publish. ``data`` is JSON text; with ``encoding`` ``base64`` it is binary."""
+    """One message to publish. ``data`` is JSON text; with ``encoding`` ``base64`` it is binary.
+
+    After ``ttl`` seconds readers get a gap in its place. With a ``version`` that is not above the
+    newest of its channel nothing is published, and the receipt is that of the newest.
+    """
 
     channel: str
     data: msgspec.Raw
@@ -32,6 +36,8 @@ class Publication(msgspec.Struct, frozen=True, omit_defaults=True):
     headers: dict[str, str] | None = None
     key: str | None = None
     encoding: str | None = None
+    ttl: float | None = None
+    version: int | None = None
 
 
 class Receipt(msgspec.Struct, frozen=True):

@@ -40,8 +40,11 @@ class ShortPollTransport:
         interval = DEFAULT_INTERVAL
         validator: str | None = None
         while True:
-            url = self._address.http("/poll", position.query())
-            headers = {} if validator is None else {"If-None-Match": validator}
+            url = self._address.http("/poll", [*position.query(), polling.FRAGMENTS])
+            # To a consumer messages may come again though there are no new ones.
+            headers = {}
+            if validator is not None and position.consumer is None:
+                headers["If-None-Match"] = validator
             answer = await polling.get(self._http, url, headers=headers, silence=SILENCE)
             more = False
             if answer.status_code == 200:
