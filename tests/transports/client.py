@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.transports.frames import CLOSE, TEXT, ServerFrame, client_frame, server_frames, text
 from tests.transports.world import FakeWire, World
-from tidewire.hub import Session, State
+from tidewire.hub import Session, State, Terms
 from tidewire.model import Subscription
 from tidewire.transports.dialogue import Rules
 from tidewire.transports.frames import frames_form
@@ -40,18 +40,19 @@ class Client:
         self.wire = FakeWire()
         form = frames_form(batch=batch, raw=raw, window_bits=window_bits)
         self.session = Session(world.hub, self.wire, form, "s1")
+        opening = None if wanted is None else world.open(wanted)
+        after = {} if opening is None else opening.start.after
         self.stream = WebSocket(
             self.wire,
             world.hub,
             form,
             FrameParser(max_size=20_000, deflated=window_bits > 0),
-            session=self.session,
+            holding=world.sessions.hold(self.session, Terms("ws"), after),
             rules=Rules(Limits(1000, 16, batch=20), 4),
             heartbeat=heartbeat or Heartbeat(INTERVAL, TIMEOUT),
             now=START,
             retry=lambda: RETRY,
         )
-        opening = None if wanted is None else world.open(wanted)
         taken = self.wire.write(self.session.begin(opening))
         self.session.go_on(more=opening is not None and opening.page.more, congested=not taken)
         world.turn()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.acceptance.eventsource import Event
 from tests.acceptance.eventsource import EventStream as Browser
 from tests.transports.world import EPOCH, FIRST_ID, FakeWire, World, message
-from tidewire.hub import Session, State
+from tidewire.hub import Session, State, Terms
 from tidewire.model import Cursor, Message, Subscription
 from tidewire.model.envelope import Close, Control, GapNotice, Ready
 from tidewire.transports.sse import Events, EventStream, events_form
@@ -242,8 +242,9 @@ def begin(
 ) -> EventStream:
     """A stream that has sent its first page, as the server starts one."""
     session = Session(world.hub, wire, form, "s")
-    stream = EventStream(wire, form, session, heartbeat=15, now=100, retry=lambda: 777)
     opening = world.open(wanted)
+    holding = world.sessions.hold(session, Terms("sse"), opening.start.after)
+    stream = EventStream(wire, form, holding, heartbeat=15, now=100, retry=lambda: 777)
     taken = wire.write(session.begin(opening))
     session.go_on(more=opening.page.more, congested=not taken)
     world.turn()

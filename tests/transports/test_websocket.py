@@ -187,7 +187,7 @@ def test_a_client_that_answers_is_pinged_at_the_interval(world: World) -> None:
     now, pinged = START, []
     for _ in range(9):
         now += client.stream.on_timer(now)
-        if client.frames() == [ServerFrame(PING, b"")]:
+        if [frame.opcode for frame in client.frames()] == [PING]:
             pinged.append(now - START)
             client.feed(client_frame(PONG))
     # Each is noted when the time for its pong has begun: on_timer said to come back at its end.
@@ -202,7 +202,7 @@ def test_a_timeout_that_is_not_under_the_interval(world: World, timeout: float) 
     now = START + 25
     for _ in range(3):
         now += client.stream.on_timer(now)
-        assert client.frames() == [ServerFrame(PING, b"")]
+        assert [frame.opcode for frame in client.frames()] == [PING]
         client.feed(client_frame(PONG))
     assert now == START + 25 + 3 * timeout
     assert client.live
@@ -227,7 +227,7 @@ def test_whatever_comes_shows_that_the_client_is_there(world: World, sign: bytes
     assert client.stream.on_timer(due + TIMEOUT) == INTERVAL - TIMEOUT
     assert client.frames() == []
     assert client.stream.on_timer(due + INTERVAL) == TIMEOUT
-    assert client.frames() == [ServerFrame(PING, b"")]
+    assert [frame.opcode for frame in client.frames()] == [PING]
 
 
 def test_no_answer_to_a_ping(world: World) -> None:
@@ -237,7 +237,7 @@ def test_no_answer_to_a_ping(world: World) -> None:
     client.feed(client_frame(PONG))
     client.stream.on_timer(due + TIMEOUT)
     client.stream.on_timer(due + INTERVAL)
-    assert client.frames() == [ServerFrame(PING, b"")] * 2
+    assert [frame.opcode for frame in client.frames()] == [PING] * 2
     wait = client.stream.on_timer(due + INTERVAL + TIMEOUT)
     assert wait > 0
     assert client.frames() == [ServerFrame(CLOSE, b"\x11\x38no answer to a ping")]

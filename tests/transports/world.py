@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from tidewire.hub import Hub
+from tidewire.hub import Hub, SessionRecords
 from tidewire.log import MemoryEngine
 from tidewire.model import Draft, Message, Namespaces, Receipt, Retention, TidewireError
 
@@ -118,6 +118,7 @@ class World:
         self.log.epoch = EPOCH
         self.engine = SlowEngine(self.log)
         self.hub = Hub(self.engine)
+        self.sessions = SessionRecords(self.engine, 300, lambda: self.now)
         self.do(self.hub.start())
 
     def _task(

@@ -4,16 +4,21 @@ from tidewire.hub.audience import Audience, Form
 from tidewire.hub.hub import Hub
 from tidewire.hub.opening import FIRST_MESSAGES, PAGE_MESSAGES, Opening, Start
 from tidewire.hub.session import Session, Sink, State
+from tidewire.hub.session_records import Holding, SessionRecord, SessionRecords, Terms
 
 __all__ = [
     "FIRST_MESSAGES",
     "PAGE_MESSAGES",
     "Audience",
     "Form",
+    "Holding",
     "Hub",
     "Opening",
     "Session",
+    "SessionRecord",
+    "SessionRecords",
     "Sink",
     "Start",
     "State",
+    "Terms",
 ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tidewire.access.origins import Origins, is_loopback
 from tidewire.console import static_files
-from tidewire.hub import Hub
+from tidewire.hub import Hub, SessionRecords
 from tidewire.model import Forbidden, MethodNotAllowed, NotFound, TidewireError, Unavailable
 from tidewire.server import choosing, polls, producing, streams, subscribing
 from tidewire.server.request import Handler, HttpLimits, Request
@@ -60,6 +60,7 @@ class App:
         self.short_polls = ShortPolls(hub, settings.poll_interval, polls.POLL_HEADERS)
         self.poll_answers = polls.PollAnswers(hub)
         self.subscribers = subscribing.Subscribers()
+        self.sessions = SessionRecords(hub.engine, settings.session_ttl)
         self._prefix = settings.path_prefix.encode()
         self._routes = self._make_routes()
 

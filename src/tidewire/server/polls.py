@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tidewire.hub import PAGE_MESSAGES, Hub, Opening
 from tidewire.model import TidewireError
 from tidewire.server.request import Request
 from tidewire.server.response import JSON, answer
+from tidewire.server.resuming import resume_poll
 from tidewire.server.subscribing import VARY, Poller, open_subscription, query_of
 from tidewire.transports.long_poll import LongPoll
 from tidewire.transports.query import Query, preferred_wait
@@ -58,7 +60,11 @@ class PollAnswers:
 
 def long_poll(app: App, request: Request, connection: Connection) -> None:
     """``GET /longpoll``: answered when there is something, or after ``wait`` seconds."""
-    parsed = query_of(app, request)
+    open_it = partial(_long_poll, app, request, connection)
+    resume_poll(app, request, connection, query_of(app, request), open_it)
+
+
+def _long_poll(app: App, request: Request, connection: Connection, parsed: Query) -> None:
     wait = parsed.wait
     if wait is None:
         prefer = request.header(b"prefer")
@@ -100,11 +106,24 @@ def short_poll(app: App, request: Request, connection: Connection) -> None:
         connection.respond_whole(ready)
         return
     parsed = query_of(app, request)
-    tag = headers.get(b"if-none-match")
+    keep = key if shared and parsed.session is None else None
+    answer_it = partial(_short_poll, app, request, connection, keep)
+    resume_poll(app, request, connection, parsed, answer_it)
+
+
+def _short_poll(
+    app: App,
+    request: Request,
+    connection: Connection,
+    key: tuple[bytes | None, ...] | None,
+    parsed: Query,
+) -> None:
+    """Answer a poll; *key* is that of its answer among those that can be shared."""
+    tag = request.headers.get(b"if-none-match")
     found = app.short_polls.answer_now(parsed, tag, request.header(b"if-modified-since"))
     if found is None:
         app.hub.spawn(_short_poll_later(app, request, connection, parsed))
-    elif shared and not found.more:
+    elif key is not None and not found.more:
         lines = found.headers + app.cors(request)
         whole = answer(found.status, lines, found.body, keep_alive=True)
         app.poll_answers.put(key, whole)
@@ -134,5 +153,6 @@ def _respond_poll(app: App, request: Request, connection: Connection, found: Ans
 def _poller(app: App, request: Request, connection: Connection) -> Poller:
     """Who polls what: the address, the program and the channels, not the cursor."""
     peer = connection.transport.get_extra_info("peername")
-    channels = query_of(app, request).subscription.channels
-    return str(peer[0]), request.headers.get(b"user-agent"), channels
+    parsed = query_of(app, request)
+    polled = parsed.subscription.channels or (parsed.session or "",)
+    return str(peer[0]), request.headers.get(b"user-agent"), polled

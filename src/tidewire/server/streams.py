@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING
 
-from tidewire.hub import FIRST_MESSAGES, Opening, Session
+from tidewire.hub import FIRST_MESSAGES, Holding, Opening, Session, Terms
 from tidewire.model import BadRequest
 from tidewire.model.envelope import Close
 from tidewire.server.request import Request
 from tidewire.server.response import date, jittered
-from tidewire.server.subscribing import VARY, open_subscription, query_of
+from tidewire.server.resuming import Resumed, resume_stream
+from tidewire.server.subscribing import VARY, check_channels, open_subscription, query_of
 from tidewire.transports.echo import Echo
 from tidewire.transports.frames import SUBPROTOCOLS, frames_form
 from tidewire.transports.framing import FrameParser
@@ -48,35 +48,46 @@ def websocket(app: App, request: Request, connection: Connection) -> None:
         raw=parsed.raw,
         window_bits=deflate.window_bits if deflate else 0,
     )
-    session = Session(app.hub, connection, form, _session_id())
+    settings = app.settings
 
-    def start(opening: Opening | None) -> None:
-        settings = app.settings
-        now = app.loop.time()
-        stream = WebSocket(
-            connection,
-            app.hub,
-            form,
-            _frame_parser(app, deflate),
-            session=session,
-            rules=app.command_rules,
-            heartbeat=Heartbeat(settings.ping_interval, settings.pong_timeout),
-            now=now,
-            retry=lambda: jittered(settings.sse_retry // 2, settings.sse_retry * 3 // 2),
-        )
-        head = _switching(key, deflate, subprotocol)
-        first = session.begin(
-            opening, heartbeat=_ms(settings.ping_interval), timeout=_ms(settings.pong_timeout)
-        )
-        taken = connection.start_stream(stream, head + first, seconds=settings.ping_interval)
-        session.go_on(more=opening is not None and opening.page.more, congested=not taken)
+    def open_it(resumed: Resumed) -> None:
+        wanted = resumed.query.subscription
+        session = Session(app.hub, connection, form, resumed.id)
 
-    if parsed.subscription.channels:
-        open_subscription(
-            app, connection, parsed.subscription, app.hub.position, FIRST_MESSAGES, start
-        )
-    else:
-        start(None)
+        def start(opening: Opening | None) -> None:
+            stream = WebSocket(
+                connection,
+                app.hub,
+                form,
+                _frame_parser(app, deflate),
+                holding=_hold(app, session, "ws", resumed, opening),
+                rules=app.command_rules,
+                heartbeat=Heartbeat(settings.ping_interval, settings.pong_timeout),
+                now=app.loop.time(),
+                retry=lambda: jittered(settings.sse_retry // 2, settings.sse_retry * 3 // 2),
+            )
+            head = _switching(key, deflate, subprotocol)
+            first = session.begin(
+                opening, heartbeat=_ms(settings.ping_interval), timeout=_ms(settings.pong_timeout)
+            )
+            taken = connection.start_stream(stream, head + first, seconds=settings.ping_interval)
+            session.go_on(more=opening is not None and opening.page.more, congested=not taken)
+
+        if wanted.channels:
+            open_subscription(app, connection, wanted, app.hub.position, FIRST_MESSAGES, start)
+        else:
+            start(None)
+
+    resume_stream(app, request, connection, parsed, open_it)
+
+
+def _hold(
+    app: App, session: Session, transport: str, resumed: Resumed, opening: Opening | None
+) -> Holding:
+    query = resumed.query
+    terms = Terms(transport, query.consumer, query.policy, query.device, query.raw, query.fragments)
+    after = {} if opening is None else opening.start.after
+    return app.sessions.hold(session, terms, after, holder=resumed.holder)
 
 
 def _handshake(app: App, request: Request) -> tuple[str, Deflate | None, str | None]:
@@ -142,24 +153,30 @@ def event_stream(app: App, request: Request, connection: Connection) -> None:
         connection.respond(200, _EVENT_HEADERS, b"")
         return
     form = _events_form(app, request, raw=parsed.raw)
+    settings = app.settings
 
-    def start(opening: Opening) -> None:
-        settings = app.settings
-        session = Session(app.hub, connection, form, _session_id())
-        stream = EventStream(
-            connection,
-            form,
-            session,
-            heartbeat=settings.sse_heartbeat,
-            now=app.loop.time(),
-            retry=lambda: jittered(settings.sse_retry // 2, settings.sse_retry * 3 // 2),
-        )
-        head = _event_head(app, request)
-        first = session.begin(opening, heartbeat=_ms(settings.sse_heartbeat))
-        taken = connection.start_stream(stream, head + first, seconds=settings.sse_heartbeat)
-        session.go_on(more=opening.page.more, congested=not taken)
+    def open_it(resumed: Resumed) -> None:
+        check_channels(resumed.query)
+        wanted = resumed.query.subscription
 
-    open_subscription(app, connection, parsed.subscription, app.hub.position, FIRST_MESSAGES, start)
+        def start(opening: Opening) -> None:
+            session = Session(app.hub, connection, form, resumed.id)
+            stream = EventStream(
+                connection,
+                form,
+                _hold(app, session, "sse", resumed, opening),
+                heartbeat=settings.sse_heartbeat,
+                now=app.loop.time(),
+                retry=lambda: jittered(settings.sse_retry // 2, settings.sse_retry * 3 // 2),
+            )
+            head = _event_head(app, request)
+            first = session.begin(opening, heartbeat=_ms(settings.sse_heartbeat))
+            taken = connection.start_stream(stream, head + first, seconds=settings.sse_heartbeat)
+            session.go_on(more=opening.page.more, congested=not taken)
+
+        open_subscription(app, connection, wanted, app.hub.position, FIRST_MESSAGES, start)
+
+    resume_stream(app, request, connection, parsed, open_it)
 
 
 def _events_form(app: App, request: Request, *, raw: bool) -> Events:
@@ -198,7 +215,3 @@ def turn_away(app: App, request: Request, connection: Connection, why: str) -> N
 
 def _ms(seconds: float) -> int:
     return max(round(seconds * 1000), 1)
-
-
-def _session_id() -> str:
-    return secrets.token_urlsafe(12)

@@ -70,10 +70,25 @@ class Subscribers:
 
 
 def query_of(app: App, request: Request, *, required: bool = True) -> Query:
+    """The request's parameters; *required*: channels, or a session that has some.
+
+    Raises:
+        BadRequest: if they are malformed, or channels are missing.
+    """
     parsed = app.subscribers.query(request, app.settings.max_channels)
-    if required and not parsed.subscription.channels:
-        raise BadRequest("name at least one channel, as in ?channels=news", code="no_channels")
+    if required and parsed.session is None:
+        check_channels(parsed)
     return parsed
+
+
+def check_channels(parsed: Query) -> None:
+    """Refuse a query without channels, where there must be one.
+
+    Raises:
+        BadRequest: ``no_channels``.
+    """
+    if not parsed.subscription.channels:
+        raise BadRequest("name at least one channel, as in ?channels=news", code="no_channels")
 
 
 def open_subscription(

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tidewire.hub import Hub, Session
+from tidewire.hub import Holding, Hub
 from tidewire.model import BadRequest, Receipt, TidewireError
 from tidewire.model.envelope import Control, Error, Ok
 from tidewire.model.payload import check_depth
@@ -55,17 +55,19 @@ class Dialogue:
         "_publishing",
         "_waiting",
         "form",
+        "holding",
         "hub",
         "rules",
         "session",
         "wire",
     )
 
-    def __init__(self, wire: Wire, hub: Hub, form: Frames, session: Session, rules: Rules) -> None:
+    def __init__(self, wire: Wire, hub: Hub, form: Frames, holding: Holding, rules: Rules) -> None:
         self.wire = wire
         self.hub = hub
         self.form = form
-        self.session = session
+        self.holding = holding
+        self.session = holding.session
         self.rules = rules
         self._ended = False
         self._publishing = 0

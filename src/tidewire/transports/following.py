@@ -49,7 +49,9 @@ def _follow(
     channels = tuple(channel for one in wanted for channel in one.channels)
     now = frozenset(channel for one in wanted if one.starts_now for channel in one.channels)
     after = {channel: at for start in starts for channel, at in start.after.items()}
+    held = now & session.channels  # they stay where they are
     session.follow(after, [gap for start in starts for gap in start.gaps], now)
+    dialogue.holding.followed({name: at for name, at in after.items() if name not in held})
     session.when_live(lambda: dialogue.answer(Ok(ref, id=session.cursor, channels=channels)))
 
 
@@ -75,6 +77,7 @@ def unsubscribe(dialogue: Dialogue, command: Unsubscribe) -> None:
     if strangers := sorted(names - session.channels):
         raise BadRequest(f"not subscribed to {', '.join(strangers)}", code="not_subscribed")
     session.unfollow(names)
+    dialogue.holding.changed()
     session.when_live(
         lambda: dialogue.answer(
             Ok(command.ref, id=session.cursor, channels=tuple(command.channels))

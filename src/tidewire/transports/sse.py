@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from tidewire.hub import Session
+from tidewire.hub import Holding
 from tidewire.model import Message
 from tidewire.model.envelope import Close, Control, Ready, encode_control
 from tidewire.model.payload import text_of
@@ -98,13 +98,13 @@ def events_form(*, chunked: bool, raw: bool, retry: int) -> Events:
 class EventStream:
     """One client's stream after its head. Implements the server's ``Stream``."""
 
-    __slots__ = ("_due", "_form", "_interval", "_retry", "_wire", "session")
+    __slots__ = ("_due", "_form", "_holding", "_interval", "_retry", "_wire", "session")
 
     def __init__(
         self,
         wire: Wire,
         form: Events,
-        session: Session,
+        holding: Holding,
         *,
         heartbeat: float,
         now: float,
@@ -112,7 +112,8 @@ class EventStream:
     ) -> None:
         self._wire = wire
         self._form = form
-        self.session = session
+        self._holding = holding
+        self.session = holding.session
         self._interval = heartbeat
         self._retry = retry
         self._due = now + heartbeat
@@ -133,8 +134,10 @@ class EventStream:
         close = Close(1012, "the server restarts", self._retry())
         cursor = self.session.cursor
         self.session.close()
+            self._holding.refresh()
         self._wire.write(self._form.control(close, cursor) + self._form.end())
         self._wire.close()
 
     def lost(self) -> None:
-        self.session.close()
+        self.lost()
+        self._holding.close()

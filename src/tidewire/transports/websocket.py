@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tidewire.hub import Hub, Session
+from tidewire.hub import Holding, Hub
 from tidewire.model.envelope import Close
 from tidewire.transports.dialogue import Dialogue, Rules
 from tidewire.transports.frames import Frames
@@ -16,6 +16,7 @@ from tidewire.transports.framing import (
     Closing,
     FrameParser,
     Ping,
+    Pong,
     ProtocolError,
     Text,
     close_frame,
@@ -43,6 +44,7 @@ class WebSocket:
         "_form",
         "_heartbeat",
         "_hub",
+        "_holding",
         "_parser",
         "_pinged",
         "_retry",
@@ -59,7 +61,7 @@ class WebSocket:
         form: Frames,
         parser: FrameParser,
         *,
-        session: Session,
+        holding: Holding,
         rules: Rules,
         heartbeat: Heartbeat,
         now: float,
@@ -69,7 +71,8 @@ class WebSocket:
         self._hub = hub
         self._form = form
         self._parser = parser
-        self.session = session
+        self._holding = holding
+        self.session = holding.session
         self._rules = rules
         self._dialogue: Dialogue | None = None  # most clients never send a command
         self._heartbeat = heartbeat
@@ -98,6 +101,9 @@ class WebSocket:
                     self._wire.write(frame(PONG, event.data))  # type: ignore[union-attr]
             elif kind is Closing:
                 self._closed_by_client(event)  # type: ignore[arg-type]
+            elif kind is Pong:
+                if not self._closing:
+                    self._holding.confirm(event.data)  # type: ignore[union-attr]
             elif kind is Binary and not self._closing:
                 self._end(1003, "this subprotocol carries text only")
 
@@ -120,7 +126,8 @@ class WebSocket:
             if now < self._due:
                 return self._due - now
         self._pinged = self._unanswered = True
-        self._wire.write(frame(PING, b""))
+        self._wire.write(frame(PING, self._holding.mark()))
+        self._holding.refresh()
         self._due = now + timeout
         return timeout
 
@@ -159,5 +166,6 @@ class WebSocket:
 
     def _command(self, data: bytes) -> None:
         if self._dialogue is None:
-            self._dialogue = Dialogue(self._wire, self._hub, self._form, self.session, self._rules)
+            self._dialogue = Dialogue(self._wire, self._hub, self._form, self._holding, self._rules)
+        self._holding.close()
         self._dialogue.command(data)

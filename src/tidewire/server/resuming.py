@@ -1,0 +1,144 @@
+"""``session=ID``: what a request leaves out comes from the record of an earlier connection."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tidewire.hub import SessionRecord
+from tidewire.model import (
+    Cursor,
+    NotFound,
+    Subscription,
+    TidewireError,
+    Unavailable,
+)
+from tidewire.server.request import Request
+from tidewire.server.subscribing import check_channels
+from tidewire.transports.query import Query
+
+if TYPE_CHECKING:
+    from tidewire.server.app import App
+    from tidewire.server.connection import Connection
+
+
+class Resumed(NamedTuple):
+    """A query made whole, the id of its session, and which holder of it the connection is."""
+
+    query: Query
+    id: str
+    holder: int
+
+
+def resume_stream(
+    app: App,
+    request: Request,
+    connection: Connection,
+    parsed: Query,
+    then: Callable[[Resumed], None],
+) -> None:
+    """Pass to *then* the query of a stream with the session that it takes up, or a new one.
+
+    That is done at once when no session was asked for.
+    """
+    if parsed.session is None:
+        then(Resumed(parsed, _new_id(), 0))
+    else:
+        take_up = _take_up(app, parsed, parsed.session)
+        app.hub.spawn(_later(app, request, connection, take_up, then))
+
+
+def resume_poll(
+    app: App,
+    request: Request,
+    connection: Connection,
+    parsed: Query,
+    then: Callable[[Query], None],
+) -> None:
+    """Pass to *then* the query of a poll, made whole from the session that it names."""
+    if parsed.session is None:
+        then(parsed)
+    else:
+        look = _look(app, parsed, parsed.session)
+        app.hub.spawn(_later(app, request, connection, look, then))
+
+
+async def _take_up(app: App, parsed: Query, id: str) -> Resumed:
+    record = await app.sessions.take_up(id)
+    if record is None:
+        _check_known(parsed)
+        return Resumed(parsed, _new_id(), 0)
+    return Resumed(await _completed(app, parsed, record), id, record.holder)
+
+
+async def _look(app: App, parsed: Query, id: str) -> Query:
+    record = await app.sessions.look(id)
+    if record is None:
+        _check_known(parsed)
+        return parsed
+    completed = await _completed(app, parsed, record)
+    check_channels(completed)
+    return completed
+
+
+async def _completed(app: App, parsed: Query, record: SessionRecord) -> Query:
+    """*parsed* with what it leaves out of the record.
+
+    Where a consumer goes on is for its own acknowledgements to say.
+    """
+    wanted, terms = parsed.subscription, record.terms
+    channels = wanted.channels or tuple(record.channels)
+    consumer = parsed.consumer or terms.consumer
+    cursors = wanted.cursors
+    if not cursors and channels and consumer is None:
+        cursors = await _positions(app, wanted._replace(channels=channels), record)
+    return parsed._replace(
+        subscription=wanted._replace(channels=channels, cursors=cursors),
+        consumer=consumer,
+        policy=parsed.policy or terms.policy,
+        device=parsed.device or terms.device,
+    )
+
+
+async def _positions(app: App, wanted: Subscription, record: SessionRecord) -> tuple[Cursor, ...]:
+    """Where the session is in each channel; one that it did not have starts as is asked for."""
+    known = {name: Cursor(record.epoch, id) for name, id in record.channels.items()}
+    new = tuple(name for name in wanted.channels if name not in known)
+    if new:
+        start = await app.hub.start_of(Subscription(new, (), wanted.since))
+        epoch = app.hub.engine.epoch
+        known |= {name: Cursor(epoch, id) for name, id in start.after.items()}
+    return tuple(known[name] for name in wanted.channels)
+
+
+async def _later(
+    app: App,
+    request: Request,
+    connection: Connection,
+    work: Coroutine[Any, Any, Any],
+    then: Callable[[Any], None],
+) -> None:
+    try:
+        found = await work
+        if connection.draining:
+            raise Unavailable("the server is going down")
+        if connection.current is request and not connection.transport.is_closing():
+            then(found)
+    except Unavailable as error:
+        app.put_off(request, connection, error)
+    except TidewireError as error:
+        connection.respond_error(error)
+
+
+def _check_known(parsed: Query) -> None:
+    """A session that is not known is no harm to a request that can do without it."""
+    if not parsed.subscription.channels:
+        raise NotFound(
+            "this session is not known any more: subscribe to the channels by their names",
+            code="unknown_session",
+        )
+
+
+def _new_id() -> str:
+    return secrets.token_urlsafe(12)
