@@ -139,3 +139,13 @@ def test_a_bare_message_is_the_same_without_what_was_made_of_it() -> None:
 
 def test_a_message_shows_what_it_is() -> None:
     assert repr(message(b'"secret"')) == "<Message q7Zf-1795392012345678 news:eu#42>"
+
+
+def test_a_gap_record_is_told_as_a_gap() -> None:
+    record = Message("e", 7, "news", 0, 1, b"", gap="reset")
+    assert envelope(record) == {"type": "gap", "id": "e-7", "channel": "news", "reason": "reset"}
+
+
+def test_only_a_delivery_again_is_counted() -> None:
+    assert "deliveries" not in envelope(message())
+    assert envelope(message().bare(deliveries=3))["deliveries"] == 3

@@ -87,9 +87,17 @@ class Message(msgspec.Struct, eq=False, gc=False):
 
     @property
     def envelope(self) -> bytes:
-        """The JSON envelope, the same object on all transports; one line, made once."""
+        """The JSON envelope, the same object on all transports; one line, made once.
+
+        That of a gap record is a ``gap``.
+        """
         envelope = self.made_envelope
-        if envelope is None:
+        if envelope is None and self.gap is not None:
+            envelope = self.made_envelope = (
+                f'{{"type":"gap","id":"{self.epoch}-{self.id}","channel":"{self.channel}",'
+                f'"reason":"{self.gap}"}}'.encode()
+            )
+        elif envelope is None:
             # Epoch and channel need no escaping: their alphabets have no quote or backslash.
             head = (
                 f'{{"type":"message","id":"{self.epoch}-{self.id}","channel":"{self.channel}",'

@@ -48,7 +48,7 @@ class Frames:
         return data
 
     def _payload(self, message: Message) -> bytes:
-        if not self._raw:
+        if not self._raw or message.gap is not None:
             return message.envelope
         if message.binary:
             return message.data if self._batch else message.data[1:-1]

@@ -38,18 +38,23 @@ class Poll:
         more: bool = False,
         extra: bytes = b"",
     ) -> bytes:
-        """The body that carries *messages* and goes on from *cursor*."""
-        items = (
-            [_raw_item(message) for message in messages]
-            if self._raw
-            else [m.envelope for m in messages]
-        )
+        """The body that carries *messages* and goes on from *cursor*.
+
+        Gap records among the messages stand behind *gaps*.
+        """
+        notices = [encode_control(gap) for gap in gaps]
+        items = []
+        for message in messages:
+            if message.gap is not None:
+                notices.append(message.envelope)
+            else:  # the data is JSON already; binary is a string of Base64
+                items.append(message.data if self._raw else message.envelope)
         return b'{"messages":[%b],"cursor":"%b","hasNew":%b,"recovered":%b,"gaps":[%b]%b%b}' % (
             b",".join(items),
             cursor,
-            b"true" if messages else b"false",
-            b"true" if self._recovered and not gaps else b"false",
-            b",".join([encode_control(gap) for gap in gaps]),
+            b"true" if items else b"false",
+            b"true" if self._recovered and not notices else b"false",
+            b",".join(notices),
             b',"more":true' if more else b"",
             extra,
         )
@@ -82,11 +87,6 @@ def position_after(page: Page, after: Mapping[str, int]) -> int:
     one cursor of the answer goes on for every channel.
     """
     return page.position if page.more else max(page.position, min(after.values()))
-
-
-def _raw_item(message: Message) -> bytes:
-    # Data is JSON already: a string stands for its text, binary is its string of Base64.
-    return message.data
 
 
 def entity_tag(epoch: str, position: int) -> bytes:

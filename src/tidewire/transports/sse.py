@@ -47,10 +47,17 @@ class Events:
             forms = message.forms = {}
         data = forms.get(self)
         if data is None:
-            event = b"" if message.event is None else b"event: %b\n" % message.event.encode()
-            body = _raw_lines(message) if self._raw else b"data: %b\n" % message.envelope
-            data = forms[self] = self.wrap(b"%bid: %b\n%b\n" % (event, message.cursor, body))
+            data = forms[self] = self.wrap(self._block(message))
         return data
+
+    def _block(self, message: Message) -> bytes:
+        if message.gap is not None:
+            event = b"event: tidewire.gap\n"
+        else:
+            event = b"" if message.event is None else b"event: %b\n" % message.event.encode()
+        whole = not self._raw or message.gap is not None
+        body = b"data: %b\n" % message.envelope if whole else _raw_lines(message)
+        return b"%bid: %b\n%b\n" % (event, message.cursor, body)
 
     def control(self, envelope: Control, cursor: str) -> bytes:
         retry = b""
