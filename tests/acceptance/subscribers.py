@@ -2,7 +2,8 @@
 
 Whatever the transport, a stream yields a ``ready`` envelope first, then messages and gaps. Two
 types exist only here: ``position`` tells the cursor that came with the end of a poll's answer,
-``closed`` the code of the WebSocket close frame that the server sent.
+``closed`` the code of the WebSocket close frame that the server sent. ``parameters`` are those of
+the query beside channels, cursor and since.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 from urllib.parse import urlencode
@@ -63,10 +64,12 @@ async def websocket(
     *,
     cursor: str | None = None,
     since: str | None = None,
+    parameters: Mapping[str, object] = {},
     **options: Any,
 ) -> AsyncGenerator[Envelope]:
     """Subscribe with the ``websockets`` library; ``options`` go to its ``connect``."""
-    target = f"{url.replace('http', 'ws', 1)}/ws?{query(channels, cursor=cursor, since=since)}"
+    wanted = query(channels, cursor=cursor, since=since, **parameters)
+    target = f"{url.replace('http', 'ws', 1)}/ws?{wanted}"
     # Without a limit on its queue, or a client that leaves would not see the server's close frame.
     defaults = {"max_queue": None, "max_size": None, "ping_interval": None, "proxy": None}
     try:
@@ -93,13 +96,14 @@ async def server_sent_events(
     *,
     cursor: str | None = None,
     since: str | None = None,
+    parameters: Mapping[str, object] = {},
     headers: dict[str, str] | None = None,
 ) -> AsyncGenerator[Envelope]:
     """Subscribe as ``EventSource`` does, with the cursor in ``Last-Event-ID``."""
     headers = {"Accept": "text/event-stream", "Cache-Control": "no-cache"} | (headers or {})
     if cursor is not None:
         headers["Last-Event-ID"] = cursor
-    target = f"/sse?{query(channels, since=since)}"
+    target = f"/sse?{query(channels, since=since, **parameters)}"
     try:
         async with (
             http_client(url) as client,
@@ -140,6 +144,7 @@ async def long_poll(
     *,
     cursor: str | None = None,
     since: str | None = None,
+    parameters: Mapping[str, object] = {},
     wait: int = 20,
 ) -> AsyncGenerator[Envelope]:
     """Subscribe by requests that the server holds for up to ``wait`` seconds."""
@@ -148,8 +153,8 @@ async def long_poll(
         async with http_client(url) as client:
             while True:
                 start = None if cursor else since
-                parameters = query(channels, cursor=cursor, since=start, wait=wait)
-                answer = await client.get(f"/longpoll?{parameters}")
+                wanted = query(channels, cursor=cursor, since=start, wait=wait, **parameters)
+                answer = await client.get(f"/longpoll?{wanted}")
                 for envelope in _of_answer(answer, first):
                     yield envelope
                     cursor = envelope["id"] or cursor
@@ -164,6 +169,7 @@ async def short_poll(
     *,
     cursor: str | None = None,
     since: str | None = None,
+    parameters: Mapping[str, object] = {},
     interval: float = 0.02,
 ) -> AsyncGenerator[Envelope]:
     """Subscribe by asking again and again, ``interval`` seconds after nothing new came."""
@@ -174,9 +180,8 @@ async def short_poll(
             while True:
                 start = None if cursor else since
                 headers = {} if tag is None else {"If-None-Match": tag}
-                answer = await client.get(
-                    f"/poll?{query(channels, cursor=cursor, since=start)}", headers=headers
-                )
+                wanted = query(channels, cursor=cursor, since=start, **parameters)
+                answer = await client.get(f"/poll?{wanted}", headers=headers)
                 for envelope in _of_answer(answer, first):
                     yield envelope
                     cursor = envelope["id"] or cursor
