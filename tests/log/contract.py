@@ -21,6 +21,7 @@ from tests.log.contract_durable import DurableContract
 from tests.log.contract_keys import KeysContract
 from tests.log.contract_model import ModelContract
 from tests.log.contract_reading import ReadingContract
+from tests.log.contract_records import RecordsContract
 from tests.log.contract_shared import SharedContract
 from tests.log.contract_starting import StartingContract
 
@@ -33,6 +34,7 @@ class EngineContract(
     ReadingContract,
     DiscardingContract,
     StartingContract,
+    RecordsContract,
     ModelContract,
 ):
     """What holds for every engine."""

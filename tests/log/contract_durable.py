@@ -97,3 +97,14 @@ class DurableContract(Contract):
         await logs.close(log)
         again = await logs.open()
         assert [m.seq for m in (await again.read({"a": 0})).messages] == [1, 2, 3]
+
+    async def test_records_are_there(self, logs: Logs, clock: Clock) -> None:
+        log = await logs.open()
+        await log.engine.change("t", "brief", lambda _: b"1", 10)
+        log.engine.change("t", "k", lambda _: b"2", HOUR)  # nobody awaits it
+        await logs.close(log)
+        again = await logs.open()
+        assert await again.engine.scan("t", "", "", 10) == [("brief", b"1"), ("k", b"2")]
+        clock.move(11)
+        assert await again.engine.get("t", "brief") is None
+        assert await again.engine.change("t", "k", lambda old: (old or b"") + b"3", 9) == b"23"

@@ -113,3 +113,14 @@ class SharedContract(Contract):
         page, same = await one.read({"a": 0}), await other.read({"a": 0})
         assert [m.seq for m in page.messages] == [m.seq for m in same.messages] == [8, 9, 10]
         assert page.gaps == same.gaps
+
+    async def test_records_are_shared(self, logs: Logs) -> None:
+        one, other = await logs.open(), await logs.open()
+        await asyncio.gather(
+            *(
+                log.engine.change("t", "k", lambda old: (old or b"") + b"x", HOUR)
+                for log in (one, other)
+                for _ in range(20)
+            )
+        )
+        assert await one.engine.get("t", "k") == await other.engine.get("t", "k") == b"x" * 40

@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from tidewire.log.sqlite import SqliteEngine
-from tidewire.log.sqlite_store import Writer
+from tidewire.log.sqlite_writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,9 @@ from tests.acceptance.waiting import until
 from tests.log.harness import Clock, Logs, draft, drafts, retention
 from tests.log.sqlite_storage import SqliteStorage
 from tidewire.log import sqlite
-from tidewire.log.sqlite_store import Writer, connect
-from tidewire.model import EngineUnavailable, Namespaces
+from tidewire.log.sqlite_file import connect
+from tidewire.log.sqlite_writer import Writer
+from tidewire.model import Draft, EngineUnavailable, Namespaces
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -127,6 +128,10 @@ def writer(storage: SqliteStorage, clock: Clock, size: int, ttl: float = 3600) -
     return Writer(str(storage.path), namespaces, idempotency_window=60, clock=clock)
 
 
+def append(writer: Writer, drafts: list[Draft]) -> None:
+    writer.commit([lambda group: group.append(drafts)])
+
+
 def count(storage: SqliteStorage, table: str = "messages") -> int:
     number = storage.query(f"SELECT count(*) FROM {table}")[0][0]
     assert isinstance(number, int)
@@ -164,7 +169,7 @@ async def test_the_background_does_not_stay_behind(
 def test_one_round_of_pruning_is_bounded(storage: SqliteStorage) -> None:
     clock = Clock()
     with closing(writer(storage, clock, size=10)) as one:
-        one.append(drafts(5_000))
+        append(one, drafts(5_000))
         clock.move(100)
         left = []
         while one.prune():
@@ -176,7 +181,7 @@ def test_one_round_of_pruning_is_bounded(storage: SqliteStorage) -> None:
 def test_keys_are_pruned_in_bounded_rounds_too(storage: SqliteStorage) -> None:
     clock = Clock()
     with closing(writer(storage, clock, size=10_000)) as one:
-        one.append([draft(key=str(number)) for number in range(5_000)])
+        append(one, [draft(key=str(number)) for number in range(5_000)])
         clock.move(59)
         assert not one.prune()
         assert count(storage, "keys") == 5_000
@@ -192,14 +197,14 @@ def test_pruning_visits_all_channels_in_turn(storage: SqliteStorage) -> None:
     clock = Clock()
     with closing(writer(storage, clock, size=1)) as one:
         for _ in range(2):
-            one.append([draft(f"channel-{number}") for number in range(1_200)])
+            append(one, [draft(f"channel-{number}") for number in range(1_200)])
         clock.move(100)
         left = []
         for _ in range(3):
             one.prune()
             left.append(count(storage))
         assert left == [1_900, 1_400, 1_200]
-        one.append(drafts(2, "channel-0"))
+        append(one, drafts(2, "channel-0"))
         clock.move(100)
         for _ in range(3):
             one.prune()
@@ -209,7 +214,7 @@ def test_pruning_visits_all_channels_in_turn(storage: SqliteStorage) -> None:
 def test_what_other_processes_may_still_have_to_feed_is_kept(storage: SqliteStorage) -> None:
     clock = Clock()
     with closing(writer(storage, clock, size=0)) as one:
-        one.append(drafts(5))
+        append(one, drafts(5))
         clock.move(5)
         one.prune()
         assert count(storage) == 5

@@ -14,7 +14,7 @@ import pytest
 from tests.acceptance.waiting import until
 from tests.log.harness import Logs, draft, drafts
 from tests.log.sqlite_storage import SqliteStorage
-from tidewire.log import sqlite, sqlite_store
+from tidewire.log import sqlite, sqlite_file, sqlite_writer
 from tidewire.log.sqlite import SqliteEngine
 from tidewire.model import EngineUnavailable, Namespaces, Retention
 
@@ -40,7 +40,7 @@ async def logs(storage: SqliteStorage) -> AsyncIterator[Logs]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections wait for locks a moment only."""
-    monkeypatch.setattr(sqlite_store, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(sqlite_file, "BUSY_SECONDS", 0.05)
 
 
 @contextmanager
@@ -97,7 +97,7 @@ async def test_the_database_of_another_program(storage: SqliteStorage) -> None:
     assert storage.query("SELECT name FROM sqlite_master") == [("messages",)]
 
 
-@pytest.mark.parametrize("version", [sqlite_store.SCHEMA_VERSION + 1, 99, -1])
+@pytest.mark.parametrize("version", [sqlite_file.SCHEMA_VERSION + 1, 99, -1])
 async def test_the_schema_of_another_version(
     logs: Logs, storage: SqliteStorage, version: int
 ) -> None:
@@ -109,7 +109,7 @@ async def test_the_schema_of_another_version(
     detail = await refused(storage.path)
     assert str(storage.path) in detail
     assert f"its schema is {version}" in detail
-    assert f"this version's is {sqlite_store.SCHEMA_VERSION}" in detail
+    assert f"this version's is {sqlite_file.SCHEMA_VERSION}" in detail
     assert storage.query("SELECT count(*) FROM messages") == [(3,)]
 
 
@@ -189,8 +189,8 @@ async def test_a_full_disk(
         connections.append(connection)
         return connection
 
-    connect = sqlite_store.connect
-    monkeypatch.setattr(sqlite_store, "connect", connect_small)
+    connect = sqlite_file.connect
+    monkeypatch.setattr(sqlite_writer, "connect", connect_small)
     log = await logs.open()
     seqs: list[int] = []
     with pytest.raises(EngineUnavailable) as raised:  # noqa: PT012
@@ -260,7 +260,7 @@ async def test_following_others_that_fails_is_logged_and_tried_again(
 ) -> None:
     log, other = await logs.open(), await logs.open()
     with monkeypatch.context() as broken, caplog.at_level(logging.WARNING, "tidewire.log"):
-        broken.setattr(sqlite_store, "_COLUMNS", "no_such_column")
+        broken.setattr(sqlite_writer, "COLUMNS", "no_such_column")
         [receipt] = await other.append(draft())
         await until(lambda: "cannot be read" in caplog.text)
         assert log.fed == []

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import time
 from asyncio import Future
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from tidewire.log.engine import Change, Feed, page_of
 from tidewire.log.window import Window
@@ -15,6 +17,7 @@ from tidewire.model.cursor import new_epoch
 
 _SWEEP_SECONDS = 1.0
 _SWEEP_CHANNELS = 2_000
+_SWEEP_ENTRIES = 5_000
 
 
 class _Channel:
@@ -45,7 +48,9 @@ class MemoryEngine:
         self._key_window = idempotency_window
         self._clock = clock
         self._channels: dict[str, _Channel] = {}
-        self._records: dict[str, dict[str, tuple[float, bytes]]] = {}
+        # Keys in the order of their use, records in that of their last change: so what has expired
+        # is at the front.
+        self._records: dict[str, OrderedDict[str, tuple[float, bytes]]] = {}
         self._keys: OrderedDict[tuple[str, str], tuple[float, Receipt]] = OrderedDict()
         self._last_id = 0
         self._feed: Feed | None = None
@@ -82,6 +87,7 @@ class MemoryEngine:
             receipts.append(receipt)
             if draft.key is not None:
                 self._keys[draft.channel, draft.key] = (now + self._key_window, receipt)
+                self._keys.move_to_end((draft.channel, draft.key))
         if accepted and self._feed is not None:
             self._feed(accepted)
         future = self._loop.create_future()
@@ -108,10 +114,7 @@ class MemoryEngine:
         return message
 
     def _first_receipt(self, draft: Draft, now: float) -> Receipt | None:
-        keys = self._keys
-        while keys and next(iter(keys.values()))[0] <= now:
-            keys.popitem(last=False)
-        known = keys.get((draft.channel, draft.key or ""))
+        known = self._keys.get((draft.channel, draft.key or ""))
         return None if known is None or known[0] <= now else known[1]
 
     # Reading
@@ -168,7 +171,7 @@ class MemoryEngine:
 
     def change(self, table: str, key: str, change: Change, ttl: float) -> Future[bytes | None]:
         now = self._clock()
-        records = self._records.setdefault(table, {})
+        records = self._records.setdefault(table, OrderedDict())
         known = records.get(key)
         old = known[1] if known is not None and known[0] > now else None
         future: Future[bytes | None] = self._loop.create_future()
@@ -181,23 +184,27 @@ class MemoryEngine:
             records.pop(key, None)
         elif value is not old:
             records[key] = (now + ttl, value)
+            records.move_to_end(key)
         future.set_result(value)
         return future
 
     async def get(self, table: str, key: str) -> bytes | None:
-        known = self._records.get(table, {}).get(key)
+        records = self._records.get(table)
+        known = None if records is None else records.get(key)
         return known[1] if known is not None and known[0] > self._clock() else None
 
     async def scan(
         self, table: str, prefix: str, after: str, limit: int
     ) -> list[tuple[str, bytes]]:
         now = self._clock()
-        found = sorted(
-            (key, value)
-            for key, (expires, value) in self._records.get(table, {}).items()
-            if key > after and key.startswith(prefix) and expires > now
+        return heapq.nsmallest(
+            limit,
+            (
+                (key, value)
+                for key, (expires, value) in self._records.get(table, {}).items()
+                if key > after and key.startswith(prefix) and expires > now
+            ),
         )
-        return found[:limit]
 
     def purge(self, channel: str, *, forget: bool) -> Future[Receipt]:
         raise NotImplementedError
@@ -215,13 +222,27 @@ class MemoryEngine:
         return channel.discarded
 
     def _sweep(self) -> None:
-        """Drop what is too old, a bounded number of channels at a time."""
+        """Drop what is too old, a bounded amount at a time."""
         if not self._unswept:
             self._unswept = list(self._channels)
         for _ in range(min(_SWEEP_CHANNELS, len(self._unswept))):
             name = self._unswept.pop()
             self._floor(name, self._channels[name])
-        self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
+        now = self._clock()
+        more = _drop_expired(self._keys, now)
+        for records in self._records.values():
+            more |= _drop_expired(records, now)
+        # While more is left it goes on at once, in turns with everything else, and so keeps up.
+        self._sweeper = self._loop.call_later(0 if more else _SWEEP_SECONDS, self._sweep)
+
+
+def _drop_expired(entries: OrderedDict[Any, tuple[float, Any]], now: float) -> bool:
+    """Drop expired entries from the front, a bounded number; return whether more may be left."""
+    for _ in range(_SWEEP_ENTRIES):
+        if not entries or next(iter(entries.values()))[0] > now:
+            return False
+        entries.popitem(last=False)
+    return True
 
 
 def _by_id(message: Message) -> int:

@@ -1,8 +1,8 @@
 """The log in a SQLite file: durable, embedded, and shared by the processes of one machine.
 
-Appends are committed in groups: what arrives while one transaction is on its way to the disk shares
-the next. An append is answered after its commit, so a ``kill -9`` at any moment loses no
-answered message. A second thread or two read, beside the writer.
+What is written is committed in groups: what arrives while one transaction is on its way to the disk
+shares the next. It is answered after its commit, so a ``kill -9`` at any moment loses nothing
+that was answered. A second thread or two read, beside the writer.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ import time
 from asyncio import Future
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Any, NamedTuple
 
 from tidewire.log.engine import Change, Feed
-from tidewire.log.sqlite_store import Appended, Reader, Writer, connect
+from tidewire.log.sqlite_file import connect
+from tidewire.log.sqlite_reader import Reader
+from tidewire.log.sqlite_writer import Committed, Work, Writer
 from tidewire.log.worker import Worker
 from tidewire.model import Draft, EngineUnavailable, Message, Namespaces, Page, Receipt, Since
 
@@ -25,15 +28,21 @@ logger = logging.getLogger("tidewire.log")
 READERS = 2
 PATIENCE = 3  # turns of the loop
 GATHER_SECONDS = 0.001
-GROUP = 2_000  # drafts of one transaction
+GROUP = 2_000  # drafts and changes of one transaction
 WATCH_SECONDS = 0.05
 PRUNE_SECONDS = 1.0
 
-_Waiting = tuple[Sequence[Draft], "Future[list[Receipt]]"]
+
+class _Waiting(NamedTuple):
+    """Work for the next transaction, how much it is, and who waits for its answer."""
+
+    work: Work
+    weight: int
+    future: Future[Any]
 
 
 class SqliteEngine:
-    """One file; see ``sqlite_store`` for what is in it."""
+    """One file; see ``sqlite_file`` for what is in it."""
 
     def __init__(
         self,
@@ -102,8 +111,14 @@ class SqliteEngine:
     # Writing
 
     def append(self, drafts: Sequence[Draft]) -> Future[list[Receipt]]:
-        future: Future[list[Receipt]] = self._loop.create_future()
-        self._waiting.append((drafts, future))
+        return self._write(lambda group: group.append(drafts), len(drafts))
+
+    def change(self, table: str, key: str, change: Change, ttl: float) -> Future[bytes | None]:
+        return self._write(lambda group: group.change(table, key, change, ttl))
+
+    def _write(self, work: Work, weight: int = 1) -> Future[Any]:
+        future: Future[Any] = self._loop.create_future()
+        self._waiting.append(_Waiting(work, weight, future))
         if not self._committing:
             self._committing = True
             self._start_gathering()
@@ -114,7 +129,7 @@ class SqliteEngine:
         self._loop.call_soon(self._gather, len(self._waiting), PATIENCE, until)
 
     def _gather(self, before: int, patience: int, until: float) -> None:
-        """Commit once the loop has brought no further append for some turns.
+        """Commit once the loop has brought nothing further for some turns.
 
         A transaction costs as much as dozens of messages in it: to wait a few turns (some 10 µs
         each when nothing happens) for what the last answers set off saves a quarter of the time.
@@ -129,18 +144,19 @@ class SqliteEngine:
             self._loop.call_soon(self._gather, now, patience - 1, until)
 
     def _commit(self) -> None:
-        group: list[_Waiting] = []
-        drafts: list[Draft] = []
+        count = weight = 0
         for waiting in self._waiting:
-            if drafts and len(drafts) + len(waiting[0]) > GROUP:
+            weight += waiting.weight
+            if count and weight > GROUP:
                 break
-            group.append(waiting)
-            drafts += waiting[0]
-        del self._waiting[: len(group)]
-        commit = self._writing.submit(partial(self._writer.append, drafts))
+            count += 1
+        group = self._waiting[:count]
+        del self._waiting[:count]
+        works = [waiting.work for waiting in group]
+        commit = self._writing.submit(partial(self._writer.commit, works))
         commit.add_done_callback(partial(self._committed, group))
 
-    def _committed(self, group: list[_Waiting], commit: Future[Appended]) -> None:
+    def _committed(self, group: list[_Waiting], commit: Future[Committed]) -> None:
         if self._waiting:
             self._start_gathering()
         else:
@@ -149,19 +165,20 @@ class SqliteEngine:
                 self._idle.set_result(None)
         error = commit.exception()
         if error is not None:
-            for _, future in group:
-                if not future.done():
-                    future.set_exception(error)
+            for waiting in group:
+                if not waiting.future.done():
+                    waiting.future.set_exception(error)
             return
-        receipts, messages = commit.result()
+        answers, messages = commit.result()
         if messages:
             self._feed(messages)
-        begin = 0
-        for drafts, future in group:
-            end = begin + len(drafts)
-            if not future.done():
-                future.set_result(receipts[begin:end])
-            begin = end
+        for waiting, answer in zip(group, answers, strict=True):
+            if waiting.future.done():
+                continue
+            if isinstance(answer, Exception):
+                waiting.future.set_exception(answer)
+            else:
+                waiting.future.set_result(answer)
 
     # Reading
 
@@ -185,18 +202,15 @@ class SqliteEngine:
         self._turn = (self._turn + 1) % READERS
         return self._reading[self._turn]
 
-    # Records
-
-    def change(self, table: str, key: str, change: Change, ttl: float) -> Future[bytes | None]:
-        raise NotImplementedError
-
     async def get(self, table: str, key: str) -> bytes | None:
-        raise NotImplementedError
+        worker, reader = self._next_reader()
+        return await worker.submit(partial(reader.get, table, key))
 
     async def scan(
         self, table: str, prefix: str, after: str, limit: int
     ) -> list[tuple[str, bytes]]:
-        raise NotImplementedError
+        worker, reader = self._next_reader()
+        return await worker.submit(partial(reader.scan, table, prefix, after, limit))
 
     def purge(self, channel: str, *, forget: bool) -> Future[Receipt]:
         raise NotImplementedError

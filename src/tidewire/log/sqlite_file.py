@@ -1,0 +1,164 @@
+"""The file of the SQLite engine: its tables, connections to it, and what stands around a statement.
+
+One table has the messages of all channels in id order (its rowid), so an append writes at the end
+of one b-tree; an index finds those of a channel. Ids and ``seq`` are given inside the transaction
+that stores them, from what the file says then: so several processes may share a file.
+
+The file is written in WAL mode with ``synchronous=FULL``: a committed transaction is on the disk
+before it is answered, as far as the disk keeps its word (see SQLite's PRAGMA synchronous).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tidewire.model import EngineUnavailable, Message
+from tidewire.model.cursor import new_epoch
+
+SCHEMA_VERSION = 2
+BUSY_SECONDS = 5.0
+
+_SCHEMA = """
+CREATE TABLE log (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    epoch TEXT NOT NULL,
+    last_id INTEGER NOT NULL
+) STRICT;
+CREATE TABLE channels (
+    number INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    seq INTEGER NOT NULL,
+    last_id INTEGER NOT NULL,
+    last_time INTEGER NOT NULL,
+    discarded_seq INTEGER NOT NULL DEFAULT 0,
+    discarded_id INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE messages (
+    id INTEGER PRIMARY KEY,
+    channel INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    time INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    event TEXT,
+    headers BLOB,
+    binary INTEGER NOT NULL
+) STRICT;
+CREATE INDEX messages_by_channel ON messages (channel, id);
+CREATE TABLE keys (
+    channel INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    id INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    expires INTEGER NOT NULL,
+    PRIMARY KEY (channel, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX keys_by_expiry ON keys (expires);
+CREATE TABLE records (
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value BLOB NOT NULL,
+    expires INTEGER NOT NULL,
+    PRIMARY KEY (kind, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX records_by_expiry ON records (expires);
+"""
+
+#: Of ``messages m JOIN channels c``, in the order in which ``message_of`` takes them.
+COLUMNS = "m.id, c.name, m.seq, m.time, m.data, m.event, m.headers, m.binary"
+
+
+def connect(path: str) -> sqlite3.Connection:
+    """A connection that is used by one thread at a time.
+
+    Raises:
+        EngineUnavailable: if the file cannot be opened.
+    """
+    try:
+        connection = sqlite3.connect(
+            path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA cache_size = -16384")
+        except sqlite3.Error:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        raise EngineUnavailable(f"cannot open the log {path}: {error}") from error
+    return connection
+
+
+def set_up(connection: sqlite3.Connection, path: str) -> tuple[str, int]:
+    """Make the tables in a new file; return the log's epoch and its newest id.
+
+    Raises:
+        EngineUnavailable: if the file is not, and cannot become, a log of this version.
+    """
+    run = connection.execute
+    try:
+        run("BEGIN IMMEDIATE")
+        version = run("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            for statement in _SCHEMA.split(";"):
+                run(statement)
+            run("INSERT INTO log VALUES (1, ?, 0)", (new_epoch(),))
+            run(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        elif version != SCHEMA_VERSION:
+            raise EngineUnavailable(
+                f"{path} was written by another version of tidewire: its schema is {version}, "
+                f"this version's is {SCHEMA_VERSION}"
+            )
+        epoch, last_id = run("SELECT epoch, last_id FROM log").fetchone()
+        run("COMMIT")
+    except sqlite3.Error as error:
+        raise EngineUnavailable(f"cannot use {path} as a log: {error}") from error
+    return epoch, last_id
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, trouble: str) -> Iterator[None]:
+    """One transaction that writes: on the disk when the block is left, or nothing of it.
+
+    Raises:
+        EngineUnavailable: which says *trouble* and why, if SQLite fails.
+    """
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+    except sqlite3.Error as error:
+        raise EngineUnavailable(f"{trouble}: {error}") from error
+
+
+@contextmanager
+def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """One consistent view of the file for several statements.
+
+    Raises:
+        EngineUnavailable: if SQLite fails.
+    """
+    try:
+        connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        raise EngineUnavailable(f"the log cannot be read: {error}") from error
+
+
+def message_of(
+    epoch: str, row: tuple[int, str, int, int, bytes, str | None, bytes | None, int]
+) -> Message:
+    """The message that a row holds."""
+    id, channel, seq, at, data, event, headers, binary = row
+    return Message(epoch, id, channel, seq, at, data, event, headers, bool(binary))

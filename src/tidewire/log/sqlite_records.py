@@ -1,0 +1,84 @@
+"""The records of the SQLite engine: small values by table and key, with an expiry."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from tidewire.log.engine import Change
+
+
+class Changes:
+    """The changes of one transaction: each record is read once, and written once at the end."""
+
+    __slots__ = ("_changed", "_connection", "_known", "_now_us")
+
+    def __init__(self, connection: sqlite3.Connection, now_us: int) -> None:
+        self._connection = connection
+        self._now_us = now_us
+        self._known: dict[tuple[str, str], bytes | None] = {}
+        self._changed: dict[tuple[str, str], int] = {}  # with the new expiry
+
+    def make(self, table: str, key: str, change: Change, ttl: float) -> bytes | None:
+        """As the engine's ``change``, in order; raises what *change* does."""
+        record = (table, key)
+        if record in self._known:
+            old = self._known[record]
+        else:
+            old = self._known[record] = value_of(self._connection, table, key, self._now_us)
+        value = change(old)
+        if value is not old:
+            self._known[record] = value
+            self._changed[record] = self._now_us + int(ttl * 1_000_000)
+        return value
+
+    def write(self) -> None:
+        """Bring the changes to the file."""
+        kept: list[tuple[str, str, bytes, int]] = []
+        gone: list[tuple[str, str]] = []
+        for record, expires in self._changed.items():
+            value = self._known[record]
+            if value is None:
+                gone.append(record)
+            else:
+                kept.append((*record, value, expires))
+        if kept:
+            self._connection.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)", kept)
+        if gone:
+            self._connection.executemany("DELETE FROM records WHERE kind = ? AND key = ?", gone)
+
+
+def value_of(connection: sqlite3.Connection, table: str, key: str, now_us: int) -> bytes | None:
+    """A record's value, if it has not expired."""
+    row = connection.execute(
+        "SELECT value FROM records WHERE kind = ? AND key = ? AND expires > ?", (table, key, now_us)
+    ).fetchone()
+    if row is None:
+        return None
+    value: bytes = row[0]
+    return value
+
+
+def records_of(
+    connection: sqlite3.Connection, table: str, prefix: str, after: str, limit: int, now_us: int
+) -> list[tuple[str, bytes]]:
+    """As the engine's ``scan``."""
+    rows = connection.execute(
+        "SELECT key, value FROM records WHERE kind = ? AND key >= ? AND key > ? AND expires > ? "
+        "ORDER BY key LIMIT ?",
+        (table, prefix, after, now_us, limit),
+    )
+    found: list[tuple[str, bytes]] = []
+    for key, value in rows:
+        if not key.startswith(prefix):
+            break
+        found.append((key, value))
+    return found
+
+
+def prune_records(connection: sqlite3.Connection, now_us: int, most: int) -> int:
+    """Delete at most *most* expired records; return how many were deleted."""
+    return connection.execute(
+        "DELETE FROM records WHERE (kind, key) IN "
+        "(SELECT kind, key FROM records WHERE expires <= ? ORDER BY expires LIMIT ?)",
+        (now_us, most),
+    ).rowcount

@@ -1,0 +1,237 @@
+"""What writes a SQLite log: the work of many callers in one transaction, in the order of calls."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tidewire.log.engine import Change
+from tidewire.log.sqlite_file import COLUMNS, connect, message_of, set_up, transaction
+from tidewire.log.sqlite_pruning import Pruner
+from tidewire.log.sqlite_records import Changes
+from tidewire.model import Draft, EngineUnavailable, Message, Namespaces, Receipt
+
+_ROWS_A_STATEMENT = 64
+
+
+class Committed(NamedTuple):
+    """What one transaction did: an answer for each piece of work, and every message since the last.
+
+    ``messages`` are in id order and include those that other processes wrote in between.
+    """
+
+    answers: list[object]
+    messages: list[Message]
+
+
+class _Channel:
+    __slots__ = ("last_id", "number", "seq")
+
+    def __init__(self, number: int, seq: int) -> None:
+        self.number = number
+        self.seq = seq
+        self.last_id = 0
+
+
+class Group:
+    """The work of one transaction; ``write`` brings it to the file."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, epoch: str, last_id: int, now_us: int, window_us: int
+    ) -> None:
+        self.messages: list[Message] = []
+        self._connection = connection
+        self._epoch = epoch
+        self._last_id = last_id
+        self._now_us = now_us
+        self._window_us = window_us
+        self._channels: dict[str, _Channel] = {}
+        self._rows: list[object] = []
+        self._keys: dict[tuple[int, str], Receipt] = {}
+        self._changes = Changes(connection, now_us)
+
+    def append(self, drafts: Sequence[Draft]) -> list[Receipt]:
+        """The engine's ``append``."""
+        now_us = self._now_us
+        now_ms = now_us // 1000
+        epoch, last_id = self._epoch, self._last_id
+        channels, rows, messages = self._channels, self._rows, self.messages
+        receipts: list[Receipt] = []
+        for draft in drafts:
+            channel = channels.get(draft.channel) or self._channel(draft.channel)
+            if draft.key is not None:
+                first = self._first_receipt(channel.number, draft.channel, draft.key)
+                if first is not None:
+                    receipts.append(first)
+                    continue
+            last_id = now_us if now_us > last_id else last_id + 1
+            channel.seq += 1
+            channel.last_id = last_id
+            receipt = Receipt(draft.channel, last_id, channel.seq)
+            receipts.append(receipt)
+            if draft.key is not None:
+                self._keys[channel.number, draft.key] = receipt
+            message = Message(
+                epoch, last_id, draft.channel, channel.seq, now_ms,
+                draft.data, draft.event, draft.headers, draft.binary,
+            )  # fmt: skip
+            messages.append(message)
+            rows += (
+                last_id, channel.number, channel.seq, now_ms,
+                draft.data, draft.event, draft.headers, draft.binary,
+            )  # fmt: skip
+        self._last_id = last_id
+        return receipts
+
+    def change(self, table: str, key: str, change: Change, ttl: float) -> bytes | Exception | None:
+        """The engine's ``change``; what *change* raises is returned: it is this caller's alone."""
+        try:
+            return self._changes.make(table, key, change, ttl)
+        except sqlite3.Error:
+            raise
+        except Exception as error:
+            return error
+
+    def write(self) -> None:
+        """Bring everything to the file."""
+        run, run_many = self._connection.execute, self._connection.executemany
+        if self._rows:
+            self._insert("INSERT INTO messages VALUES ", 8)
+            now_ms = self._now_us // 1000
+            run_many(
+                "UPDATE channels SET seq = ?, last_id = ?, last_time = ? WHERE number = ?",
+                [
+                    (c.seq, c.last_id, now_ms, c.number)
+                    for c in self._channels.values()
+                    if c.last_id
+                ],
+            )
+            run("UPDATE log SET last_id = ?", (self._last_id,))
+        if self._keys:
+            expires = self._now_us + self._window_us
+            run_many(
+                "INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?, ?)",
+                [
+                    (number, key, receipt.id, receipt.seq, expires)
+                    for (number, key), receipt in self._keys.items()
+                ],
+            )
+        self._changes.write()
+
+    def _insert(self, statement: str, width: int) -> None:
+        """Insert rows many at a time: each statement gives up the interpreter's lock only once."""
+        values = self._rows
+        row = "(" + ",".join("?" * width) + ")"
+        step = _ROWS_A_STATEMENT * width
+        for begin in range(0, len(values), step):
+            part = values[begin : begin + step]
+            count = len(part) // width
+            self._connection.execute(statement + ",".join([row] * count), part)
+
+    def _channel(self, name: str) -> _Channel:
+        """The channel's row, made where it is missing."""
+        run = self._connection.execute
+        row = run("SELECT number, seq FROM channels WHERE name = ?", (name,)).fetchone()
+        if row is None:
+            number = run(
+                "INSERT INTO channels (name, seq, last_id, last_time) VALUES (?, 0, 0, 0)", (name,)
+            ).lastrowid
+            assert number is not None
+            row = number, 0
+        channel = self._channels[name] = _Channel(*row)
+        return channel
+
+    def _first_receipt(self, number: int, name: str, key: str) -> Receipt | None:
+        receipt = self._keys.get((number, key))
+        if receipt is None:
+            row = self._connection.execute(
+                "SELECT id, seq FROM keys WHERE channel = ? AND key = ? AND expires > ?",
+                (number, key, self._now_us),
+            ).fetchone()
+            if row is not None:
+                receipt = Receipt(name, *row)
+        return receipt
+
+
+Work = Callable[[Group], object]
+"""What one caller wants done; it returns the answer, or the exception that is the answer."""
+
+
+class Writer:
+    """Writes, and follows what others write. Lives on one thread."""
+
+    def __init__(
+        self,
+        path: str,
+        namespaces: Namespaces,
+        *,
+        idempotency_window: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        parent = Path(path).parent
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EngineUnavailable(f"cannot make the folder {parent}: {error.strerror}") from error
+        self._connection = connect(path)
+        self._key_window_us = int(idempotency_window * 1_000_000)
+        self._clock = clock
+        try:
+            self.epoch, self.seen = set_up(self._connection, path)
+        except EngineUnavailable:
+            self._connection.close()
+            raise
+        self.prune = Pruner(self._connection, namespaces, clock).prune
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    def commit(self, works: Sequence[Work]) -> Committed:
+        """Do *works* in one transaction, on the disk when this returns.
+
+        Raises:
+            EngineUnavailable: if nothing was stored.
+        """
+        with transaction(self._connection, "the log did not take the message"):
+            last_id = self._last_id()
+            group = Group(
+                self._connection,
+                self.epoch,
+                last_id,
+                int(self._clock() * 1_000_000),
+                self._key_window_us,
+            )
+            group.messages += self._foreign(last_id)
+            answers = [work(group) for work in works]
+            group.write()
+        if group.messages:
+            self.seen = group.messages[-1].id
+        return Committed(answers, group.messages)
+
+    def catch_up(self) -> list[Message]:
+        """What other processes have appended, without appending anything."""
+        try:
+            last_id = self._last_id()
+            messages = self._foreign(last_id)
+        except sqlite3.Error as error:
+            raise EngineUnavailable(f"the log cannot be read: {error}") from error
+        self.seen = max(self.seen, last_id)
+        return messages
+
+    def _last_id(self) -> int:
+        return int(self._connection.execute("SELECT last_id FROM log").fetchone()[0])
+
+    def _foreign(self, last_id: int) -> list[Message]:
+        """What other processes have appended since this one looked last."""
+        if last_id <= self.seen:
+            return []
+        rows = self._connection.execute(
+            f"SELECT {COLUMNS} FROM messages m JOIN channels c ON c.number = m.channel "  # noqa: S608
+            "WHERE m.id > ? AND m.id <= ? ORDER BY m.id",
+            (self.seen, last_id),
+        )
+        return [message_of(self.epoch, row) for row in rows]
