@@ -85,7 +85,7 @@ def _state(path: Path) -> Figure:
     with sqlite3.connect(path) as file:
         ((count, most, mean),) = file.execute(
             "SELECT count(*), max(length(key) + length(value)), avg(length(key) + length(value)) "
-            "FROM records WHERE name = 'consumers'"
+            "FROM records WHERE kind = 'consumers'"
         )
     return Figure(
         "a consumer's record",
