@@ -19,6 +19,7 @@ from tidewire.model import (
     Cursor,
     Draft,
     EngineUnavailable,
+    Flow,
     Gap,
     Message,
     Namespaces,
@@ -58,7 +59,8 @@ class Plain:
             return f"ready {envelope.id} {envelope.recovered}\n".encode()
         assert isinstance(envelope, GapNotice)
         assert envelope.id == cursor
-        return f"gap {cursor.partition('-')[2]} {envelope.channel} {envelope.reason}\n".encode()
+        id = cursor.partition("-")[2]
+        return f"gap {id} {envelope.channel} {envelope.reason} {envelope.skipped}\n".encode()
 
 
 class Item(NamedTuple):
@@ -68,6 +70,7 @@ class Item(NamedTuple):
     id: int
     channel: str = ""
     reason: str = ""
+    skipped: int = 0
 
 
 def items_of(data: bytes) -> list[Item]:
@@ -78,7 +81,7 @@ def items_of(data: bytes) -> list[Item]:
         if kind == "ready":
             items.append(Item(kind, int(rest[0].partition("-")[2]), reason=rest[1]))
         elif kind == "gap":
-            items.append(Item(kind, int(rest[0]), rest[1], rest[2]))
+            items.append(Item(kind, int(rest[0]), rest[1], rest[2], int(rest[3])))
         else:
             items.append(Item(kind, int(rest[0]), rest[1]))
     return items
@@ -90,14 +93,15 @@ class Subscriber:
     ``at`` says for each followed channel up to which id everything has come or was told as a gap.
     """
 
-    def __init__(self, world: World, form: Form) -> None:
+    def __init__(self, world: World, form: Form, policy: str | None = None) -> None:
         self.world = world
-        self.session = Session(world.hub, self, form, "s")
+        self.session = Session(world.hub, self, form, "s", policy)
         self.takes = True
         self.refused = False
         self.items: list[Item] = []
         self.at: dict[str, int] = {}
         self.writes = 0
+        self.ended: tuple[int, str, bool] | None = None
 
     def write(self, data: bytes) -> bool:
         self.writes += 1
@@ -110,6 +114,10 @@ class Subscriber:
             raise
         self.refused = not self.takes
         return self.takes
+
+    def end(self, code: int, reason: str, *, again: bool) -> None:
+        self.ended = (code, reason, again)
+        self.session.close()
 
     def receive(self, data: bytes) -> None:
         """Take in bytes of the stream, each item in its place."""
@@ -174,6 +182,11 @@ class Subscriber:
         """The gaps received: id, channel, reason."""
         return [(item.id, item.channel, item.reason) for item in self.items if item.kind == "gap"]
 
+    @property
+    def skips(self) -> list[tuple[int, str, int]]:
+        """What was left out: up to which id, of which channel, how many."""
+        return [(item.id, item.channel, item.skipped) for item in self.items if item.skipped]
+
     def check_cursor(self) -> None:
         """Resuming from the cursor would lose nothing, and repeat nothing but a backfill."""
         session = self.session
@@ -222,12 +235,15 @@ class World:
         recent: int = 10_000,
         size: int = 10_000,
         wrap: Callable[[MemoryEngine], Engine] | None = None,
+        flows: Mapping[str, Flow] | None = None,
     ) -> None:
         self.loop = loop
         self.size = size
         self.now = FIRST_ID / 1_000_000
         self.log = MemoryEngine(
-            Namespaces(Retention(size, A_YEAR_US)), clock=self.time, idempotency_window=60
+            Namespaces(Retention(size, A_YEAR_US), flows=flows),
+            clock=self.time,
+            idempotency_window=60,
         )
         self.engine: Engine = self.log if wrap is None else wrap(self.log)
         self.hub = Hub(self.engine)
@@ -280,9 +296,10 @@ class World:
             "the hub does not come to rest",
         )
 
-    def publish(self, *channels: str) -> list[int]:
+    def publish(self, *channels: str, headers: bytes | None = None) -> list[int]:
         """Publish one message to each of *channels*, as one batch; return their ids."""
-        receipts = self.log.append([Draft(channel, b"1") for channel in channels]).result()
+        drafts = [Draft(channel, b"1", headers=headers) for channel in channels]
+        receipts = self.log.append(drafts).result()
         for receipt in receipts:
             self.ids.setdefault(receipt.channel, []).append(receipt.id)
             self.last = receipt.id
@@ -306,23 +323,32 @@ class World:
         return ids[-self.size - 1] if len(ids) > self.size else 0
 
     def subscribe(
-        self, *channels: str, after: int | None = None, since: Since = NOW, form: Form | None = None
+        self,
+        *channels: str,
+        after: int | None = None,
+        since: Since = NOW,
+        form: Form | None = None,
+        policy: str | None = None,
     ) -> Subscriber:
         """A new subscriber, opened as the transports do it; turns the loop if the log is asked."""
         cursors = () if after is None else (Cursor(self.engine.epoch, after),)
-        return self.open(Subscription(channels, cursors, since), form)
+        return self.open(Subscription(channels, cursors, since), form, policy)
 
-    def open(self, wanted: Subscription, form: Form | None = None) -> Subscriber:
+    def open(
+        self, wanted: Subscription, form: Form | None = None, policy: str | None = None
+    ) -> Subscriber:
         """A new subscriber of *wanted*."""
         upto = self.hub.position
-        opening = self.hub.open_now(wanted, upto)
+        opening = self.hub.open_now(wanted, upto, policy=policy)
         if opening is None:
-            opening = self.do(self.hub.open(wanted, upto))
-        return self.begin(opening, form)
+            opening = self.do(self.hub.open(wanted, upto, policy=policy))
+        return self.begin(opening, form, policy)
 
-    def begin(self, opening: Opening | None, form: Form | None = None) -> Subscriber:
+    def begin(
+        self, opening: Opening | None, form: Form | None = None, policy: str | None = None
+    ) -> Subscriber:
         """A new subscriber that starts at *opening*."""
-        subscriber = Subscriber(self, form or self.form)
+        subscriber = Subscriber(self, form or self.form, policy)
         self.subscribers.append(subscriber)
         if opening is not None:
             subscriber.at.update(opening.start.after)
@@ -361,6 +387,7 @@ class HeldEngine:
     def __init__(self, log: MemoryEngine) -> None:
         self.log = log
         self.epoch = log.epoch
+        self.drops = log.drops
         self.namespaces = log.namespaces
         self.open = log.open
         self.close = log.close
