@@ -11,10 +11,14 @@ import struct
 from contextlib import asynccontextmanager, suppress
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
+
+
+CLOSE = 8
+"""The opcode of a close frame."""
 
 
 class Then(Enum):
@@ -31,10 +35,14 @@ class Then(Enum):
 
 
 class Step(NamedTuple):
-    """The answer to one request. ``{accept}`` in the bytes is what a WebSocket handshake needs."""
+    """The answer to one request. ``{accept}`` in the bytes is what a WebSocket handshake needs.
+
+    ``talk`` is what follows on a WebSocket: it is given each data frame, and returns frames.
+    """
 
     data: bytes
     then: Then = Then.KEEP
+    talk: Callable[[bytes], bytes] | None = None
 
 
 class Request(NamedTuple):
@@ -42,7 +50,8 @@ class Request(NamedTuple):
 
     method: str
     path: str
-    query: dict[str, str]
+    query: dict[str, str]  # the last of each name
+    pairs: list[tuple[str, str]]
     headers: dict[str, str]
     body: bytes
 
@@ -69,20 +78,35 @@ def event_stream(*blocks: str, then: Then = Then.RESET) -> Step:
     return Step((head + "".join(blocks)).encode(), then)
 
 
-def web_socket(*frames: bytes, then: Then = Then.RESET) -> Step:
+def web_socket(
+    *frames: bytes,
+    then: Then = Then.RESET,
+    talk: Callable[[bytes], bytes] | None = None,
+    codec: str = "json",
+) -> Step:
     """A WebSocket handshake and what follows it."""
     head = (
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: tidewire.v1.json\r\n\r\n"
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Accept: {accept}\r\n"
+        f"Sec-WebSocket-Protocol: tidewire.v1.{codec}\r\n\r\n"
     )
-    return Step(head + b"".join(frames), then)
+    return Step(head.encode() + b"".join(frames), then, talk)
 
 
 def text_frame(envelope: dict[str, Any]) -> bytes:
     """An unmasked text frame."""
-    payload = json.dumps(envelope).encode()
-    size = bytes((len(payload),)) if len(payload) < 126 else struct.pack("!BH", 126, len(payload))
-    return b"\x81" + size + payload
+    return _unmasked(0x81, json.dumps(envelope).encode())
+
+
+def binary_frame(payload: bytes) -> bytes:
+    """An unmasked binary frame."""
+    return _unmasked(0x82, payload)
+
+
+def _unmasked(first: int, payload: bytes) -> bytes:
+    size = len(payload)
+    head = bytes((first, size)) if size < 126 else struct.pack("!BBH", first, 126, size)
+    return head + payload
 
 
 def close_frame(code: int, reason: str = "") -> bytes:
@@ -100,6 +124,7 @@ class ScriptedServer:
     def __init__(self, script: list[Step]) -> None:
         self.requests: list[Request] = []
         self._script = list(script)
+        self._news = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -107,6 +132,13 @@ class ScriptedServer:
         """The base URL."""
         host, port = self._server.sockets[0].getsockname()
         return f"http://{host}:{port}"
+
+    async def until(self, enough: Callable[[], bool]) -> None:
+        """Return when *enough* is true of what has been received."""
+        async with asyncio.timeout(30):
+            while not enough():
+                self._news.clear()
+                await self._news.wait()
 
     async def start(self) -> None:
         """Listen on a free port."""
@@ -135,14 +167,21 @@ class ScriptedServer:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         request = await _read(reader)
         self.requests.append(request)
+        self._news.set()
         if not self._script:
             return False
-        data, then = self._script.pop(0)
+        data, then, talk = self._script.pop(0)
         if key := request.headers.get("sec-websocket-key"):
             digest = hashlib.sha1(key.encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
             data = data.replace(b"{accept}", base64.b64encode(digest))
         writer.write(data)
         await writer.drain()
+        while talk is not None:
+            opcode, payload = await _frame(reader)
+            if opcode == CLOSE:
+                break
+            writer.write(talk(payload))
+            self._news.set()
         if then is Then.HOLD:
             await reader.read(1)
         elif then is Then.CLOSE:
@@ -164,8 +203,21 @@ async def _read(reader: asyncio.StreamReader) -> Request:
     }
     body = await reader.readexactly(int(headers.get("content-length", "0")))
     parts = urlsplit(target)
-    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-    return Request(method, parts.path, query, headers, body)
+    pairs = parse_qsl(parts.query)
+    return Request(method, parts.path, dict(pairs), pairs, headers, body)
+
+
+async def _frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """The opcode and the payload of the client's next frame; it sends no fragments."""
+    first, second = await reader.readexactly(2)
+    size = second & 0x7F
+    if size == 126:
+        [size] = struct.unpack("!H", await reader.readexactly(2))
+    elif size == 127:
+        [size] = struct.unpack("!Q", await reader.readexactly(8))
+    mask = await reader.readexactly(4)
+    payload = await reader.readexactly(size)
+    return first & 0x0F, bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
 
 
 @asynccontextmanager

@@ -27,6 +27,7 @@ from tidewire.client import (
     Ready,
     Received,
     Refused,
+    Replaced,
     ServerAddress,
     ShortPollTransport,
     SseTransport,
@@ -267,13 +268,35 @@ async def test_a_websocket_comes_back_after_these_codes(code: int) -> None:
         assert subscriber.reasons == [f"the server closed the connection: {code} why"]
 
 
-@pytest.mark.parametrize("code", [1000, 1002, 1007, 1009, 4400, 4401, 4403, 4409, 4999])
+@pytest.mark.parametrize("code", [1000, 1002, 1007, 1009, 4400, 4401, 4403, 4999])
 async def test_a_websocket_does_not_come_back_after_these(code: int) -> None:
     step = web_socket(close_frame(code, "why"), then=Then.CLOSE)
     async with scripted(step) as server, session("ws", server) as subscriber:
         with pytest.raises(Refused, match=f"{code} why") as raised:
             await subscriber.take(1)
         assert raised.value.status == code
+
+
+async def test_a_consumer_that_was_replaced_does_not_come_back() -> None:
+    """Two that did would throw each other out for ever."""
+    close = {"type": "close", "code": 4409, "reason": "replaced"}
+    problem = {"title": "Conflict", "status": 409, "detail": "replaced", "code": "replaced"}
+    gone = answer("409 Conflict", problem, Content_Type="application/problem+json")
+    for name, steps in {
+        "ws": [web_socket(text_frame(ready(1)), text_frame(close), close_frame(4409))],
+        "sse": [event_stream(block(ready(1)), block(close), then=Then.CLOSE)],
+        "longpoll": [answer(body=page(cursor=1)), gone],
+        "poll": [gone],
+    }.items():
+        async with scripted(*steps) as server, session(name, server) as subscriber:
+            with pytest.raises(Replaced, match="another connection with the same consumer name"):
+                await subscriber.take(1)
+            assert len(server.requests) == len(steps)
+    cut = web_socket(close_frame(4409), then=Then.CLOSE)
+    async with scripted(cut) as server, session("ws", server) as subscriber:
+        with pytest.raises(Replaced) as raised:
+            await subscriber.take(1)
+        assert raised.value.status == 4409
 
 
 async def test_failures_in_a_row_wait_longer_until_a_message_comes() -> None:

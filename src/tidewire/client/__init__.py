@@ -1,16 +1,22 @@
-"""The Python client: subscribing over four transports, publishing, reading history.
+"""The Python client: subscribing over four transports, consumers, publishing, history, uploads.
 
-So far it is what the command line stands on; the parts are those of the full client to come:
+:class:`Client` has it all; the command line stands on its parts:
 
     eventsource   the event stream format           position     where a subscriber is in the log
-    envelope      what is received                  subscriber   receiving across connections
+    envelope      what is received                  fragments    large envelopes from their parts
     websocket, sse, long_poll, short_poll           one connection attempt each
+    subscriber    receiving across connections      commands     answers to WebSocket commands
+    consuming     messages one after the other      ledger       what a consumer is finished with
+    acknowledging telling the server of it          operations   single HTTP requests
     publisher     publishing, safely tried again    history      kept messages, page after page
     backoff       when to try again                 errors       what can go wrong
 """
 
+from tidewire.client.acknowledging import Acknowledger
 from tidewire.client.address import DEFAULT_URL, ServerAddress
 from tidewire.client.backoff import Backoff
+from tidewire.client.client import Client, make_transport
+from tidewire.client.consuming import Delivery, Subscription
 from tidewire.client.envelope import (
     Close,
     Envelope,
@@ -22,10 +28,11 @@ from tidewire.client.envelope import (
     Ready,
     Received,
 )
-from tidewire.client.errors import ClientError, Interrupted, Refused, Unanswered
+from tidewire.client.errors import ClientError, Interrupted, Refused, Replaced, Unanswered
 from tidewire.client.history import history
 from tidewire.client.http import open_http
 from tidewire.client.long_poll import LongPollTransport
+from tidewire.client.operations import Operations, Purged, ReceiptOf, Receipts
 from tidewire.client.position import Position
 from tidewire.client.publisher import Publication, Publisher, Receipt
 from tidewire.client.short_poll import ShortPollTransport
@@ -36,32 +43,42 @@ from tidewire.client.websocket import WebSocketTransport
 
 __all__ = [
     "DEFAULT_URL",
+    "Acknowledger",
     "Backoff",
+    "Client",
     "ClientError",
     "Close",
+    "Delivery",
     "Envelope",
     "Event",
     "Gap",
     "Interrupted",
     "LongPollTransport",
     "Message",
+    "Operations",
     "Other",
     "Position",
     "Publication",
     "Publisher",
+    "Purged",
     "Reached",
     "Ready",
     "Receipt",
+    "ReceiptOf",
+    "Receipts",
     "Received",
     "Refused",
+    "Replaced",
     "ServerAddress",
     "ShortPollTransport",
     "SseTransport",
+    "Subscription",
     "Transport",
     "Unanswered",
     "Watcher",
     "WebSocketTransport",
     "history",
+    "make_transport",
     "open_http",
     "receive",
 ]

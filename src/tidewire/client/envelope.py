@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -81,15 +82,27 @@ Envelope = Message | Ready | Gap | Close | Fragment | Other
 
 
 class Received(NamedTuple):
-    """An envelope, and its JSON exactly as it came, with what this client does not know too.
+    """An envelope, and its bytes exactly as they came, with what this client does not know too.
 
-    ``moves`` says whether what stands before it in the log has come before it. A poll lists its
-    gaps first, whatever their place among the messages, so those do not move a subscriber.
+    They are JSON, or MessagePack if it is ``packed``. ``moves`` says whether what stands before it
+    in the log has come before it. A poll lists its gaps first, whatever their place among the
+    messages, so those do not move a subscriber.
     """
 
     envelope: Envelope
-    json: bytes
+    raw: bytes
     moves: bool = True
+    packed: bool = False
+
+    @property
+    def json(self) -> bytes:
+        """The envelope as JSON: as it came, or made from MessagePack."""
+        if not self.packed:
+            return self.raw
+        envelope = msgspec.msgpack.decode(self.raw)
+        if isinstance(envelope.get("data"), bytes):
+            envelope["encoding"] = "base64"  # what msgspec makes of bytes
+        return msgspec.json.encode(envelope)
 
 
 class Reached(NamedTuple):
@@ -101,9 +114,14 @@ class Reached(NamedTuple):
 Event = Received | Reached
 
 
-_known = msgspec.json.Decoder(Message | Ready | Gap | Close | Fragment)
-_any = msgspec.json.Decoder(Other)
+_KNOWN = Message | Ready | Gap | Close | Fragment
 _TYPES = frozenset({"message", "ready", "gap", "close", "fragment"})
+
+_Decode = Callable[[bytes], Any]
+_json: tuple[_Decode, _Decode]
+_json = msgspec.json.Decoder(_KNOWN).decode, msgspec.json.Decoder(Other).decode
+_packed: tuple[_Decode, _Decode]
+_packed = msgspec.msgpack.Decoder(_KNOWN).decode, msgspec.msgpack.Decoder(Other).decode
 
 
 def parse_envelope(text: bytes) -> Received:
@@ -112,17 +130,42 @@ def parse_envelope(text: bytes) -> Received:
     Raises:
         Refused: if it is none, so that this is no Tidewire server, or not a version that we know.
     """
+    return Received(_parse(text, *_json), text)
+
+
+def parse_packed(data: bytes) -> Received:
+    """Read one envelope in MessagePack, where binary data are bytes without an ``encoding``.
+
+    Raises:
+        Refused: as :func:`parse_envelope` does.
+    """
+    return Received(_parse(data, *_packed), data, packed=True)
+
+
+def _parse(raw: bytes, known: _Decode, other: _Decode) -> Envelope:
+    envelope: Envelope
     try:
-        return Received(_known.decode(text), text)
+        envelope = known(raw)
     except msgspec.DecodeError as error:
         try:
-            other = _any.decode(text)
+            unknown: Other = other(raw)
         except msgspec.DecodeError:
-            other = None
-        if other is None or other.type in _TYPES:
-            shown = text[:80].decode("utf-8", "replace")
+            unknown = Other("")
+        if not unknown.type or unknown.type in _TYPES:
+            shown = raw[:80].decode("utf-8", "replace")
             raise Refused(f"this is not a Tidewire envelope: {shown} ({error})") from None
-        return Received(other, text)
+        return unknown
+    return envelope
+
+
+def contents(received: Received) -> dict[str, Any]:
+    """All fields of an envelope, those that this client does not know too."""
+    fields: dict[str, Any]
+    if received.packed:
+        fields = msgspec.msgpack.decode(received.raw)
+    else:
+        fields = msgspec.json.decode(received.raw)
+    return fields
 
 
 def end_of_stream(close: Close) -> ClientError:

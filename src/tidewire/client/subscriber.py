@@ -14,7 +14,7 @@ from tidewire.client.errors import Interrupted
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from tidewire.client.envelope import Event
+    from tidewire.client.envelope import Event, Gap
     from tidewire.client.position import Position
     from tidewire.client.transport import Transport
 
@@ -27,6 +27,9 @@ class Watcher:
 
     def waiting(self, delay: float, reason: str) -> None:
         """The connection failed or ended for ``reason``; the next attempt is in ``delay`` s."""
+
+    def missed(self, gap: Gap) -> None:
+        """Messages are gone. Told by :class:`tidewire.client.Subscription`."""
 
 
 async def receive(

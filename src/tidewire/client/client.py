@@ -1,0 +1,172 @@
+"""One server, and all that can be done with it."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+
+from tidewire.client.acknowledging import Acknowledger
+from tidewire.client.address import DEFAULT_URL, ServerAddress
+from tidewire.client.consuming import Acks, Subscription
+from tidewire.client.http import open_http
+from tidewire.client.long_poll import LongPollTransport
+from tidewire.client.operations import Operations
+from tidewire.client.position import Position
+from tidewire.client.publisher import Publication, Publisher, Receipt
+from tidewire.client.short_poll import ShortPollTransport
+from tidewire.client.sse import SseTransport
+from tidewire.client.websocket import Codec, WebSocketTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+    import httpx
+
+    from tidewire.client.subscriber import Watcher
+    from tidewire.client.transport import Transport
+
+
+class Client:
+    """Publishes to a server and subscribes to its channels.
+
+    ::
+
+        async with Client() as client:
+            async for message in client.subscribe(["jobs"], consumer="worker"):
+                await work(message.data)
+                await message.ack()
+
+    Use it as a context manager: its end closes all subscriptions.
+    """
+
+    def __init__(self, url: str = DEFAULT_URL) -> None:
+        """``url`` is the server's address, path prefix included.
+
+        Raises:
+            ValueError: if it is none.
+        """
+        self.address = ServerAddress.parse(url)
+        self.http = open_http(self.address)
+        self.operations = Operations(self.http, self.address)
+        self._publisher = Publisher(self.http, self.address)
+        self._subscriptions: list[Subscription] = []
+
+    def subscribe(
+        self,
+        channels: Sequence[str] = (),
+        *,
+        transport: str = "ws",
+        since: str | None = None,
+        cursor: str | None = None,
+        consumer: str | None = None,
+        ack: Acks = "manual",
+        policy: str | None = None,
+        session: str | None = None,
+        codec: Codec = "json",
+        watcher: Watcher | None = None,
+    ) -> Subscription:
+        """What comes to *channels*, from now on or from *since* or *cursor*.
+
+        *transport* is ``ws``, ``sse``, ``longpoll`` or ``poll``. A *consumer* starts after what it
+        has acknowledged, and gets again what it has not acknowledged in time; with ``ack="auto"``
+        asking for the next message acknowledges the one before. *policy* is what the server does
+        if this program is too slow: ``catch_up``, ``latest`` or ``disconnect``. *session* takes up
+        an earlier connection, whose channels need not be named. With ``codec="msgpack"`` a
+        WebSocket carries MessagePack. *watcher* is told of the connection, and of messages that
+        are gone; without one they are logged.
+        """
+        position = Position(
+            channels, since=since, cursor=cursor, consumer=consumer, policy=policy, session=session
+        )
+        made = make_transport(transport, self.http, self.address, codec=codec)
+        acks = None
+        if consumer is not None:
+            teller = made if isinstance(made, WebSocketTransport) else None
+            acks = Acknowledger(self.operations, consumer, teller=teller)
+        subscription = Subscription(
+            made, position, acks=acks, automatic=ack == "auto", watcher=watcher
+        )
+        self._subscriptions = [one for one in self._subscriptions if not one.closed]
+        self._subscriptions.append(subscription)
+        return subscription
+
+    async def publish(
+        self,
+        channel: str,
+        data: Any,
+        *,
+        event: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        key: str | None = None,
+        ttl: float | None = None,
+        version: int | None = None,
+    ) -> Receipt:
+        """Publish *data*, which is ``bytes`` or anything that JSON can say.
+
+        The log holds it when this returns. A *key* is taken once within the server's window. After
+        *ttl* seconds readers get a gap in its place. A *version* not above the newest of the
+        channel publishes nothing; the answer is then the receipt of the newest.
+
+        Raises:
+            Refused: if the server does not take it.
+            Unanswered: if there was no answer in 30 s, so that it was published or not.
+        """
+        encoding = "base64" if isinstance(data, bytes) else None
+        value = base64.b64encode(data).decode() if isinstance(data, bytes) else data
+        [receipt] = await self._publisher.publish(
+            [
+                Publication(
+                    channel,
+                    msgspec.Raw(msgspec.json.encode(value)),
+                    event,
+                    dict(headers) if headers else None,
+                    key,
+                    encoding,
+                    ttl,
+                    version,
+                )
+            ]
+        )
+        return receipt
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all subscriptions, and the connections."""
+        try:
+            for subscription in self._subscriptions:
+                await subscription.close()
+        finally:
+            await self.http.aclose()
+
+
+def make_transport(
+    name: str, http: httpx.AsyncClient, address: ServerAddress, *, codec: Codec = "json"
+) -> Transport:
+    """The transport called *name*: ``ws``, ``sse``, ``longpoll`` or ``poll``.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    match name:
+        case "ws":
+            return WebSocketTransport(address, codec=codec)
+        case "sse":
+            return SseTransport(http, address)
+        case "longpoll":
+            return LongPollTransport(http, address)
+        case "poll":
+            return ShortPollTransport(http, address)
+    raise ValueError(f"{name!r} is no transport: use ws, sse, longpoll or poll")

@@ -1,0 +1,113 @@
+"""What is asked of the server beside publishing and subscribing: one HTTP request each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import httpx
+import msgspec
+
+from tidewire.client.answers import failure
+from tidewire.client.errors import Interrupted, Refused, reason_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from tidewire.client.address import Query, ServerAddress
+
+T = TypeVar("T")
+
+TIMEOUT = httpx.Timeout(10.0)
+
+
+class ReceiptOf(msgspec.Struct, frozen=True):
+    """Whether one consumer has acknowledged a message, and how often it was sent to it."""
+
+    consumer: str
+    acknowledged: bool
+    deliveries: int = 0
+
+
+class Receipts(msgspec.Struct, frozen=True):
+    """A page of receipts; the counts are those of all consumers of the channel."""
+
+    id: str
+    channel: str
+    consumers: list[ReceiptOf]
+    acknowledged: int = 0
+    pending: int = 0
+
+
+class Purged(msgspec.Struct, frozen=True):
+    """All of ``channel`` up to the cursor ``id`` is discarded."""
+
+    channel: str
+    id: str
+
+
+class Operations:
+    """The requests. Each is one attempt.
+
+    All raise :class:`Interrupted` if it was not answered, so that it was carried out or not, and
+    :class:`Refused` if the server does not do it. Acknowledging may be tried again at will.
+    """
+
+    def __init__(self, http: httpx.AsyncClient, address: ServerAddress) -> None:
+        self._http = http
+        self._address = address
+
+    async def ack(self, consumer: str, ids: Sequence[str], *, single: bool = False) -> None:
+        """Acknowledge all up to one id, or with *single* each of *ids*; kept when it returns."""
+        query = [("eventId", id) for id in ids] + [("consumer", consumer)]
+        if single:
+            query.append(("single", "true"))
+        await self._request("POST", "/ack", query)
+
+    async def nack(
+        self, consumer: str, id: str, *, delay: float | None = None, reject: bool = False
+    ) -> None:
+        """Have a message sent again: at once, after *delay* seconds, or with *reject* never.
+
+        A rejected message goes to the channel ``dead-letter:CONSUMER``.
+        """
+        query = [("eventId", id), ("consumer", consumer)]
+        if delay is not None:
+            query.append(("delay", f"{delay:g}"))
+        if reject:
+            query.append(("reject", "true"))
+        await self._request("POST", "/nack", query)
+
+    async def receipts(self, channel: str, id: str) -> AsyncGenerator[Receipts, None]:
+        """Who has acknowledged a message, in pages."""
+        query = [("channel", channel), ("eventId", id)]
+        page = await self._get(query)
+        yield page
+        while page.consumers:
+            page = await self._get([*query, ("after", page.consumers[-1].consumer)])
+            if page.consumers:
+                yield page
+
+    async def purge(self, channel: str, *, forget: bool = False) -> Purged:
+        """Discard all that a channel keeps; with *forget* also its count, keys and version."""
+        path = "/channels" if forget else "/history"
+        return _read(await self._request("DELETE", path, [("channel", channel)]), Purged)
+
+    async def _get(self, query: Query) -> Receipts:
+        return _read(await self._request("GET", "/receipts", query), Receipts)
+
+    async def _request(self, method: str, path: str, query: Query) -> httpx.Response:
+        url = self._address.http(path, query)
+        try:
+            answer = await self._http.request(method, url, timeout=TIMEOUT)
+        except httpx.HTTPError as error:
+            raise Interrupted(reason_of(error)) from error
+        if answer.status_code not in (200, 204):
+            raise failure(answer.status_code, answer.headers, answer.content)
+        return answer
+
+
+def _read(answer: httpx.Response, form: type[T]) -> T:
+    try:
+        return msgspec.json.decode(answer.content, type=form)
+    except msgspec.DecodeError as error:
+        raise Refused(f"this is not a Tidewire answer: {error}") from None
