@@ -9,6 +9,7 @@ from tests.transports.frames import CLOSE, TEXT, ServerFrame, client_frame, serv
 from tests.transports.world import FakeWire, World
 from tidewire.hub import Session, State, Terms
 from tidewire.model import Subscription
+from tidewire.transports.codecs import JSON, Codec
 from tidewire.transports.dialogue import Rules
 from tidewire.transports.frames import frames_form
 from tidewire.transports.framing import FrameParser
@@ -34,11 +35,12 @@ class Client:
         batch: bool = False,
         raw: bool = False,
         window_bits: int = 0,
+        codec: Codec = JSON,
         heartbeat: Heartbeat | None = None,
     ) -> None:
         self.world = world
         self.wire = FakeWire()
-        form = frames_form(batch=batch, raw=raw, window_bits=window_bits)
+        form = frames_form(batch=batch, raw=raw, window_bits=window_bits, codec=codec)
         self.session = Session(world.hub, self.wire, form, "s1")
         opening = None if wanted is None else world.open(wanted)
         after = {} if opening is None else opening.start.after

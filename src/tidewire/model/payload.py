@@ -117,6 +117,11 @@ def binary_data(body: bytes) -> bytes:
     return b'"' + b64encode(body) + b'"'
 
 
+def bytes_of(data: bytes) -> bytes:
+    """The bytes for which a JSON string of Base64 stands."""
+    return a2b_base64(data[1:-1] if _BACKSLASH not in data else msgspec.json.decode(data, type=str))
+
+
 def text_of(data: bytes) -> str | None:
     """The text, when *data* is a JSON string; else ``None``."""
     if not data.startswith(b'"'):

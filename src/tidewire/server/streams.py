@@ -12,7 +12,8 @@ from tidewire.server.response import date, jittered
 from tidewire.server.resuming import Resumed, resume_stream
 from tidewire.server.subscribing import VARY, check_channels, open_subscription, query_of
 from tidewire.transports.echo import Echo
-from tidewire.transports.frames import SUBPROTOCOLS, frames_form
+from tidewire.transports.codecs import DEFAULT, SUBPROTOCOLS
+from tidewire.transports.frames import frames_form
 from tidewire.transports.framing import FrameParser
 from tidewire.transports.handshake import Deflate, accept_key, agree_deflate, choose_subprotocol
 from tidewire.transports.sse import Events, EventStream, events_form
@@ -43,10 +44,13 @@ def websocket(app: App, request: Request, connection: Connection) -> None:
     """``GET /ws``: the handshake, and from then on envelopes in frames."""
     key, deflate, subprotocol = _handshake(app, request)
     parsed = query_of(app, request, required=False)
+    codec, batch = SUBPROTOCOLS[subprotocol] if subprotocol else DEFAULT
     form = frames_form(
-        batch=SUBPROTOCOLS[subprotocol] if subprotocol else False,
+        batch=batch,
         raw=parsed.raw,
         window_bits=deflate.window_bits if deflate else 0,
+        codec=codec,
+        fragment_size=app.settings.fragment_size,
     )
     settings = app.settings
 

@@ -13,12 +13,9 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, NamedTuple
 
-import msgspec
-
 from tidewire.hub import Holding, Hub
 from tidewire.model import BadRequest, Receipt, TidewireError
 from tidewire.model.envelope import Control, Error, Ok
-from tidewire.model.payload import check_depth
 from tidewire.transports.commands import (
     Command,
     History,
@@ -27,8 +24,6 @@ from tidewire.transports.commands import (
     Ref,
     Subscribe,
     Unsubscribe,
-    decode_command,
-    ref_of,
 )
 from tidewire.transports.following import subscribe, unsubscribe
 from tidewire.transports.frames import Frames
@@ -92,12 +87,11 @@ class Dialogue:
     def _carry_out(self, data: bytes) -> None:
         ref: Ref = None
         try:
-            check_depth(data, self.rules.limits.json_depth)
             try:
-                command = decode_command(data)
-            except (msgspec.MsgspecError, RecursionError) as error:
-                ref = ref_of(data)
-                raise BadRequest(f"this is no command: {error}") from None
+                command = self.form.codec.command(data, self.rules.limits.json_depth)
+            except BadRequest:
+                ref = self.form.codec.ref_of(data)
+                raise
             ref = command.ref
             _HANDLERS[type(command)](self, command)
         except TidewireError as error:

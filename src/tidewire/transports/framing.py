@@ -79,13 +79,33 @@ class ProtocolError(Exception):
 
 def frame(opcode: int, payload: bytes, *, compressed: bool = False) -> bytes:
     """One whole frame from the server: FIN set, not masked."""
-    first = FIN | opcode | (RSV1 if compressed else 0)
+    return _head(FIN | opcode | (RSV1 if compressed else 0), len(payload)) + payload
+
+
+def message_frames(opcode: int, payload: bytes, most: int, *, compressed: bool = False) -> bytes:
+    """A message from the server: one frame, or as many as it takes at *most* bytes of payload each.
+
+    The bit of compression stands in the first of them only (RFC 7692 section 6.1).
+    """
     size = len(payload)
+    if size <= most:
+        return frame(opcode, payload, compressed=compressed)
+    view = memoryview(payload)
+    parts: list[bytes | memoryview] = []
+    first = opcode | (RSV1 if compressed else 0)
+    for begin in range(0, size, most):
+        part = view[begin : begin + most]
+        parts += (_head(first | (FIN if begin + most >= size else 0), len(part)), part)
+        first = CONTINUATION
+    return b"".join(parts)
+
+
+def _head(first: int, size: int) -> bytes:
     if size < 126:
-        return bytes((first, size)) + payload
+        return bytes((first, size))
     if size < 65536:
-        return _MEDIUM(first, 126, size) + payload
-    return _LONG(first, 127, size) + payload
+        return _MEDIUM(first, 126, size)
+    return _LONG(first, 127, size)
 
 
 def close_frame(code: int, reason: str = "") -> bytes:

@@ -68,13 +68,14 @@ def history(dialogue: Dialogue, command: History) -> None:
 
 async def _history_later(dialogue: Dialogue, command: History, wanted: Subscription) -> None:
     page = await read_history(dialogue.hub, wanted, command.limit)
+    codec = dialogue.form.codec
     dialogue.answer(
         Ok(
             command.ref,
             channel=command.channel,
             cursor=page.cursor,
             more=page.more,
-            messages=[msgspec.Raw(message.envelope) for message in page.messages],
+            messages=[msgspec.Raw(codec.message(message)) for message in page.messages],
             gaps=[msgspec.to_builtins(gap) for gap in page.gaps],
         )
     )

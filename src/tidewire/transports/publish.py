@@ -80,16 +80,16 @@ def draft_of(publication: Content, limits: Limits) -> Draft:
         TooLarge: if data and headers are over the limit.
     """
     data = one_line(bytes(publication.data))
-    size = len(data)
+    binary = publication.encoding is not None
+    if binary:
+        check_base64(data)
+    size = len(data) * 3 // 4 if binary else len(data)
     headers = event = key = None
     if publication.headers:
         headers = _encode(publication.headers)
         size += len(headers)
     if size > limits.message_size:
         raise TooLarge(f"a message may have {limits.message_size} bytes, this one has {size}")
-    binary = publication.encoding is not None
-    if binary:
-        check_base64(data)
     if publication.event is not None:
         event = check_event(publication.event)
     if publication.key is not None:

@@ -85,12 +85,10 @@ class Events:
 
 
 def _raw_lines(message: Message) -> bytes:
-    data = message.data
-    if message.binary:
-        data = data[1:-1]  # the Base64 without its quotes
-    elif (text := text_of(data)) is not None:
-        return b"".join([b"data: %b\n" % line for line in _LINE_END.split(text.encode())])
-    return b"data: %b\n" % data
+    text = text_of(message.data)
+    if text is None:
+        return b"data: %b\n" % message.data
+    return b"".join([b"data: %b\n" % line for line in _LINE_END.split(text.encode())])
 
 
 _FORMS: dict[tuple[bool, bool, int], Events] = {}

@@ -12,6 +12,7 @@ from tidewire.transports.frames import Frames
 from tidewire.transports.framing import (
     PING,
     PONG,
+    TEXT,
     Binary,
     Closing,
     FrameParser,
@@ -38,6 +39,7 @@ class WebSocket:
     """One client after the handshake. Implements the server's ``Stream``."""
 
     __slots__ = (
+        "_carries",
         "_closing",
         "_dialogue",
         "_due",
@@ -70,6 +72,7 @@ class WebSocket:
         self._wire = wire
         self._hub = hub
         self._form = form
+        self._carries = Text if form.codec.opcode == TEXT else Binary
         self._parser = parser
         self._holding = holding
         self.session = holding.session
@@ -93,7 +96,7 @@ class WebSocket:
             return
         for event in events:
             kind = type(event)
-            if kind is Text:
+            if kind is self._carries:
                 if not self._closing:
                     self._command(event.data)  # type: ignore[union-attr]
             elif kind is Ping:
@@ -104,8 +107,9 @@ class WebSocket:
             elif kind is Pong:
                 if not self._closing:
                     self._holding.confirm(event.data)  # type: ignore[union-attr]
-            elif kind is Binary and not self._closing:
-                self._end(1003, "this subprotocol carries text only")
+            elif not self._closing:
+                what = "text" if self._carries is Text else "binary frames"
+                self._end(1003, f"this subprotocol carries {what} only")
 
     def resume(self) -> None:
         self.session.resume()
