@@ -179,6 +179,8 @@ class ScriptedServer:
         while talk is not None:
             opcode, payload = await _frame(reader)
             if opcode == CLOSE:
+                writer.write(close_frame(1000))
+                then = Then.CLOSE
                 break
             writer.write(talk(payload))
             self._news.set()

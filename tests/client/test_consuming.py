@@ -157,7 +157,7 @@ async def test_a_refused_acknowledgement_ends_the_subscription_with_the_reason()
     problem = {"title": "Not found", "detail": "there is no consumer 'worker'",
                "code": "unknown_consumer"}  # fmt: skip
     gone = answer("404 Not Found", problem, Content_Type="application/problem+json")
-    steps = poll(message(1)), gone, poll(message(2)), gone
+    steps = poll(message(1)), gone, poll(message(2)), gone, gone
     async with scripted(*steps) as server, Client(server.url) as client:
         acks = Acknowledger(client.operations, "worker", every=0)
         jobs = client.subscribe(["jobs"], transport="poll", consumer="worker")

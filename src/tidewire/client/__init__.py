@@ -9,6 +9,7 @@
     consuming     messages one after the other      ledger       what a consumer is finished with
     acknowledging telling the server of it          operations   single HTTP requests
     publisher     publishing, safely tried again    history      kept messages, page after page
+    uploading     files in chunks                   http         the HTTP client of all
     backoff       when to try again                 errors       what can go wrong
 """
 
@@ -39,6 +40,7 @@ from tidewire.client.short_poll import ShortPollTransport
 from tidewire.client.sse import SseTransport
 from tidewire.client.subscriber import Watcher, receive
 from tidewire.client.transport import Transport
+from tidewire.client.uploading import File, upload
 from tidewire.client.websocket import WebSocketTransport
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "Delivery",
     "Envelope",
     "Event",
+    "File",
     "Gap",
     "Interrupted",
     "LongPollTransport",
@@ -81,4 +84,5 @@ __all__ = [
     "make_transport",
     "open_http",
     "receive",
+    "upload",
 ]
