@@ -11,7 +11,9 @@ from hypothesis import settings
 from tests.hub.world import HeldEngine, World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    from tidewire.model import Flow
 
 # The same examples in every run, however slow the machine.
 settings.register_profile("same", derandomize=True, deadline=None)
@@ -30,7 +32,12 @@ class MakeWorld(Protocol):
     """What the fixture ``make_world`` gives."""
 
     def __call__(
-        self, *, recent: int = 10_000, size: int = 10_000, held: bool = False
+        self,
+        *,
+        recent: int = 10_000,
+        size: int = 10_000,
+        held: bool = False,
+        flows: Mapping[str, Flow] | None = None,
     ) -> World: ...
 
 
@@ -39,8 +46,15 @@ def make_world(loop: asyncio.AbstractEventLoop) -> Iterator[MakeWorld]:
     """Make worlds that end with the test."""
     worlds: list[World] = []
 
-    def make(*, recent: int = 10_000, size: int = 10_000, held: bool = False) -> World:
-        world = World(loop, recent=recent, size=size, wrap=HeldEngine if held else None)
+    def make(
+        *,
+        recent: int = 10_000,
+        size: int = 10_000,
+        held: bool = False,
+        flows: Mapping[str, Flow] | None = None,
+    ) -> World:
+        wrap = HeldEngine if held else None
+        world = World(loop, recent=recent, size=size, wrap=wrap, flows=flows)
         worlds.append(world)
         return world
 

@@ -30,6 +30,7 @@ def small(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("tidewire.hub.hub.ROUND_BYTES", 4)
     patch.setattr("tidewire.hub.hub.PAGE_MESSAGES", 3)
     patch.setattr("tidewire.hub.hub.PAGE_MESSAGES", 3)
+    patch.setattr("tidewire.hub.conflation.MOST_KEPT", 2)
     patch.setattr("tidewire.hub.hub.RETRY_SECONDS", 0)
 
 
@@ -137,14 +138,12 @@ class Schedules(RuleBasedStateMachine):
         channels=st.sets(st.sampled_from(CHANNELS), min_size=1).map(sorted),
         form=st.integers(0, 1),
         back=st.none() | st.integers(0, 12),
+        policy=st.sampled_from([None, "latest", "disconnect"]),
     )
     @precondition(lambda self: len(self.world.subscribers) < 12 and not self.engine.holds)
-    def join(self, channels: list[str], form: int, back: int | None) -> None:
-        if back is None:
-            self.world.subscribe(*channels, form=self.forms[form])
-        else:
-            after = max(self.world.hub.recent.head - back, 0)
-            self.world.subscribe(*channels, after=after, form=self.forms[form])
+    def join(self, channels: list[str], form: int, back: int | None, policy: str | None) -> None:
+        after = None if back is None else max(self.world.hub.recent.head - back, 0)
+        self.world.subscribe(*channels, after=after, form=self.forms[form], policy=policy)
 
     @rule(index=st.integers(0, 100))
     @precondition(lambda self: self.subscribers and not self.engine.holds)

@@ -104,8 +104,8 @@ class Stream:
         self.told.append("timer")
         return self.next_timer
 
-    def drain(self) -> None:
-        self.told.append("drain")
+    def end(self, code: int, reason: str, *, again: bool) -> None:
+        self.told.append("end")
         self.connection.write(b"bye")
         self.connection.close()
 

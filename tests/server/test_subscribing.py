@@ -297,12 +297,14 @@ class SlowLog:
         self._server = server
         self._open = server.hub.open
         self._gate: asyncio.Future[None] = server.loop.create_future()
-        monkeypatch.setattr(server.hub, "open_now", lambda *_: None)
+        monkeypatch.setattr(server.hub, "open_now", lambda *_, **__: None)
         monkeypatch.setattr(server.hub, "open", self.open)
 
-    async def open(self, wanted: Subscription, upto: int, most: int = 256) -> Opening:
+    async def open(
+        self, wanted: Subscription, upto: int, most: int = 256, policy: str | None = None
+    ) -> Opening:
         await self._gate
-        return await self._open(wanted, upto, most)
+        return await self._open(wanted, upto, most, policy)
 
     def let_go(self, error: Exception | None = None) -> None:
         """Let the log answer, or fail."""

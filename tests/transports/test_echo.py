@@ -91,11 +91,11 @@ def test_what_is_wrong_ends_it(data: bytes, code: int) -> None:
 
 def test_draining() -> None:
     stream, wire = echo()
-    stream.drain()
+    stream.end(1012, "the server restarts", again=True)
     (close,) = server_frames(wire.take())
     assert close == ServerFrame(CLOSE, b"\x03\xf4the server restarts")
     assert wire.done == ["linger"]
-    stream.drain()
+    stream.end(1012, "the server restarts", again=True)
 
 
 def test_it_has_no_timer_and_nothing_to_forget() -> None:

@@ -318,7 +318,7 @@ def test_draining(world: World, form: Events) -> None:
     stream = begin(world, wire, Subscription(("news",)), form=form)
     last = world.publish()
     wire.take()
-    stream.drain()
+    stream.end(1012, "the server restarts", again=True)
     data = wire.take()
     if form is chunked:
         body, end = dechunked(data)

@@ -44,6 +44,7 @@ class SlowEngine:
     def __init__(self, log: MemoryEngine) -> None:
         self._log = log
         self.epoch = log.epoch
+        self.drops = log.drops
         self.namespaces = log.namespaces
         self.open = log.open
         self.close = log.close
@@ -199,6 +200,9 @@ class FakeWire:
     def read_on(self, reason: int) -> None:
         assert reason
         self.reading = True
+
+    def end(self, code: int, reason: str, *, again: bool) -> None:
+        self.done.append(f"end {code} {reason}")
 
     def close(self) -> None:
         self.done.append("close")

@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any
 
 from tidewire.hub.audience import Audience, Delivery, Form
+from tidewire.hub.conflation import Flows, conflated, read_conflated
 from tidewire.hub.holes import Hole, Sequences
 from tidewire.hub.opening import (
     PAGE_BYTES,
@@ -29,6 +30,7 @@ from tidewire.hub.opening import (
     Start,
     open_from_log,
     open_from_memory,
+    read_page,
     start_from_log,
     start_from_memory,
 )
@@ -36,7 +38,7 @@ from tidewire.hub.pages import Pages, ReadKey
 from tidewire.hub.recent import Recent
 from tidewire.hub.session import Session, State
 from tidewire.log.engine import Engine
-from tidewire.model import EngineUnavailable, Message, Page, Subscription
+from tidewire.model import EngineUnavailable, Gap, Message, Page, Subscription
 
 logger = logging.getLogger("tidewire.hub")
 
@@ -47,6 +49,8 @@ CATCH_UP_SECONDS = 0.0003  # of a turn of the loop: live messages wait no longer
 RETRY_SECONDS = 0.5
 
 _NEVER = 1 << 63
+
+_Read = tuple[ReadKey, Flows | None]
 
 
 class Hub:
@@ -73,8 +77,8 @@ class Hub:
         self._ready: deque[Session] = deque()
         self._readying = False
         self._pages = Pages()
-        self._reads: dict[ReadKey, list[tuple[Session, int]]] = {}
-        self._queued_reads: deque[ReadKey] = deque()
+        self._reads: dict[_Read, list[tuple[Session, int]]] = {}
+        self._queued_reads: deque[_Read] = deque()
         self._reads_under_way = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -118,13 +122,27 @@ class Hub:
         """Where *wanted* starts. See ``start_from_log`` for what it raises."""
         return await start_from_log(self.engine, self.recent, wanted)
 
-    def open_now(self, wanted: Subscription, upto: int, most: int | None = None) -> Opening | None:
-        """The start of *wanted* and its first page up to *upto*, if memory alone can tell."""
-        return open_from_memory(self.recent, self.engine.epoch, wanted, upto, most or PAGE_MESSAGES)
+    def open_now(
+        self, wanted: Subscription, upto: int, most: int | None = None, policy: str | None = None
+    ) -> Opening | None:
+        """The start of *wanted* and its first page up to *upto*, if memory alone can tell.
 
-    async def open(self, wanted: Subscription, upto: int, most: int | None = None) -> Opening:
-        """The start of *wanted* and its first page. See ``open_from_log`` for what it raises."""
-        return await open_from_log(self.engine, self.recent, wanted, upto, most or PAGE_MESSAGES)
+        With the policy ``latest`` the page is what is left of a whole stretch.
+        """
+        flows, most = self._opening_bounds(policy, most)
+        return open_from_memory(self.recent, self.engine.epoch, wanted, upto, most, flows)
+
+    async def open(
+        self, wanted: Subscription, upto: int, most: int | None = None, policy: str | None = None
+    ) -> Opening:
+        """The same with the engine's help. See ``open_from_log`` for what it raises."""
+        flows, most = self._opening_bounds(policy, most)
+        return await open_from_log(self.engine, self.recent, wanted, upto, most, flows)
+
+    def _opening_bounds(self, policy: str | None, most: int | None) -> tuple[Flows | None, int]:
+        if policy == "latest":
+            return Flows(self.engine.namespaces, policy), PAGE_MESSAGES
+        return None, most or PAGE_MESSAGES
 
     # Rounds
 
@@ -281,6 +299,13 @@ class Hub:
         """Count a session that fell behind because its client took its bytes too slowly."""
         self.slow_sessions += 1
 
+    def count_gaps(self, gaps: list[Gap]) -> None:
+        """Count gaps that a subscriber is told."""
+        for gap in gaps:
+            self.drops[gap.reason] += 1
+            if gap.skipped:
+                self.drops["skipped"] += gap.skipped
+
     # Catching up
 
     def catch_up(self, session: Session) -> None:
@@ -295,18 +320,23 @@ class Hub:
             # It knows more than the rounds have handed out; it joins when they get there.
             self.after_round(partial(self.catch_up, session))
             return
+        flows = session.conflating
         page = self.recent.read(session.after, position, PAGE_MESSAGES, PAGE_BYTES)
-        key = () if page is not None else tuple(session.after.items())
-        page = page or self._pages.get(key)
+        key = () if page is not None and flows is None else tuple(session.after.items())
+        if flows is None:
+            page = page or self._pages.get(key)
+        elif page is not None:
+            page = None if page.more else conflated(page, flows)
         if page is not None:
             self._give(session, page)
             return
-        waiting = self._reads.get(key)
+        read = (key, flows)
+        waiting = self._reads.get(read)
         if waiting is not None:  # the same read is under way: one serves all
             waiting.append((session, session.turn))
             return
-        self._reads[key] = [(session, session.turn)]
-        self._queued_reads.append(key)
+        self._reads[read] = [(session, session.turn)]
+        self._queued_reads.append(read)
         self._start_reads()
 
     def _catch_up_if(self, session: Session, turn: int) -> None:
@@ -349,18 +379,23 @@ class Hub:
             self._reads_under_way += 1
             self.spawn(self._read(self._queued_reads.popleft()))
 
-    async def _read(self, key: ReadKey) -> None:
+    async def _read(self, read: _Read) -> None:
+        key, flows = read
         page: Page | None = None
         try:
-            page = await self.engine.read(dict(key), self.position, PAGE_MESSAGES, PAGE_BYTES)
-            self._pages.put(key, page)
+            if flows is None:
+                page = await self.engine.read(dict(key), self.position, PAGE_MESSAGES, PAGE_BYTES)
+                self._pages.put(key, page)
+            else:
+                one = partial(read_page, self.engine, self.recent, self.position, PAGE_MESSAGES)
+                page = await read_conflated(one, dict(key), flows)
         except EngineUnavailable as error:
             logger.warning("catching up waits for the engine: %s", error.detail)
         except Exception:
             logger.exception("a read failed; it is tried again")
         finally:
             self._reads_under_way -= 1
-            waiting = self._reads.pop(key)
+            waiting = self._reads.pop(read)
             self._start_reads()
         for session, turn in waiting:
             if session.turn != turn or session.state is not State.CATCHING_UP:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
 from typing import NamedTuple
 
+from tidewire.hub.conflation import Flows, conflated, read_conflated
 from tidewire.hub.recent import Recent
 from tidewire.log.engine import Engine
 from tidewire.model import BadRequest, Cursor, Gap, Page, Subscription
@@ -24,7 +27,8 @@ class Start(NamedTuple):
 class Opening(NamedTuple):
     """A start with the first page after it.
 
-    ``recovered``: a cursor was given, and everything after it is still there.
+    ``recovered``: a cursor was given, and everything after it is still there; of a channel of which
+    the latest only is wanted, that is its newest message.
     """
 
     start: Start
@@ -86,7 +90,7 @@ async def start_from_log(engine: Engine, recent: Recent, wanted: Subscription) -
 
 
 def open_from_memory(
-    recent: Recent, epoch: str, wanted: Subscription, upto: int, most: int
+    recent: Recent, epoch: str, wanted: Subscription, upto: int, most: int, flows: Flows | None
 ) -> Opening | None:
     """The start of *wanted* and its first page of at most *most* messages, if memory can tell.
 
@@ -96,22 +100,63 @@ def open_from_memory(
     if start is None:
         return None
     page = recent.read(start.after, upto, most, PAGE_BYTES)
-    return None if page is None else Opening(start, page, bool(wanted.cursors))
+    if page is None or (flows is not None and page.more):
+        return None
+    if flows is not None:
+        page = conflated(page, flows)
+    return Opening(start, page, _recovered(wanted, start, page, flows))
 
 
 async def open_from_log(
-    engine: Engine, recent: Recent, wanted: Subscription, upto: int, most: int
+    engine: Engine,
+    recent: Recent,
+    wanted: Subscription,
+    upto: int,
+    most: int,
+    flows: Flows | None,
 ) -> Opening:
     """The start of *wanted* and its first page of at most *most* messages, asking the engine.
+
+    With *flows* the page is what they leave of a whole stretch.
 
     Raises:
         BadRequest, EngineUnavailable: as ``start_from_log`` does.
     """
     start = await start_from_log(engine, recent, wanted)
-    page = recent.read(start.after, upto, most, PAGE_BYTES)
+    read = partial(read_page, engine, recent, upto, most)
+    if flows is None:
+        page = await read(start.after)
+    else:
+        page = await read_conflated(read, start.after, flows)
+    return Opening(start, page, _recovered(wanted, start, page, flows))
+
+
+async def read_page(
+    engine: Engine, recent: Recent, upto: int, most: int, after: dict[str, int]
+) -> Page:
+    """A page of at most *most* messages up to *upto*, from memory if it can tell.
+
+    Raises:
+        EngineUnavailable: if the engine is asked and away.
+    """
+    page = recent.read(after, upto, most, PAGE_BYTES)
     if page is None:
-        page = await engine.read(start.after, upto, most, PAGE_BYTES)
-    return Opening(start, page, bool(wanted.cursors) and not start.gaps and not page.gaps)
+        return await engine.read(after, upto, most, PAGE_BYTES)
+    await asyncio.sleep(0)  # who reads many pages leaves turns to others
+    return page
+
+
+def _recovered(wanted: Subscription, start: Start, page: Page, flows: Flows | None) -> bool:
+    if not wanted.cursors or start.gaps:
+        return False
+    lost = {gap.channel: gap.id for gap in page.gaps if gap.reason != "slow"}
+    if flows is None or not lost:
+        return not lost
+    newest = {message.channel: message.id for message in page.messages}
+    return all(
+        flows.of(channel).policy == "latest" and newest.get(channel, 0) > id
+        for channel, id in lost.items()
+    )
 
 
 def _spread(wanted: Subscription) -> tuple[Cursor, ...]:

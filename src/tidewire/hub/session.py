@@ -12,7 +12,8 @@ A session is in one of three states:
 *Catching up*, ``after`` says for each channel up to which id the subscriber has everything. The
 hub reads a page after it (from memory when it can, else from the engine) and ``take`` writes it.
 While the sink is congested nothing is read: the log holds the messages, so a slow subscriber
-costs no queue. When ``after`` equals the hub's position the session goes live.
+costs no queue. When ``after`` equals the hub's position the session goes live. Where the policy
+says so, what it reads is reduced to the latest (``hub/conflation.py``) or its stream is ended.
 
 *Live*, the session is a member of an audience, and ``position`` is the last id that it was served.
 It may lag behind the hub's position, when nothing came for its channels, or when a large
@@ -35,6 +36,7 @@ from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from tidewire.hub.conflation import Flows
 from tidewire.model import Gap, Message, Page
 from tidewire.model.envelope import GapNotice, Ready
 
@@ -64,12 +66,20 @@ class Sink(Protocol):
         """Take *data* whole. ``False``: nothing more, until ``Session.resume`` is called."""
         ...
 
+    def end(self, code: int, reason: str, *, again: bool) -> None:
+        """Tell the client why its stream ends, close the session, and end once that is sent.
+
+        *code* is one of those that close a WebSocket; *again*: the client may come back.
+        """
+        ...
+
 
 class Session:
     """One subscriber; ``close`` it when its connection is gone."""
 
     __slots__ = (
         "_gaps",
+        "_slow",
         "_unread",
         "_waiting_for_live",
         "after",
@@ -79,17 +89,21 @@ class Session:
         "form",
         "hub",
         "id",
+        "policy",
         "position",
         "sink",
         "state",
         "turn",
     )
 
-    def __init__(self, hub: Hub, sink: Sink, form: Form, id: str) -> None:
+    def __init__(
+        self, hub: Hub, sink: Sink, form: Form, id: str, policy: str | None = None
+    ) -> None:
         self.hub = hub
         self.sink = sink
         self.form = form
         self.id = id
+        self.policy = policy  # the subscriber's own, before those of the namespaces
         self.state = State.CATCHING_UP
         self.channels: frozenset[str] = frozenset()
         self.audience: Audience | None = None
@@ -97,6 +111,7 @@ class Session:
         self.after: dict[str, int] = {}
         self.congested = False
         self.turn = 0
+        self._slow = False  # fell behind while it was live
         self._gaps: list[Gap] = []  # to be told when the stream has come to their ids
         self._unread = _NONE  # channels of which no page has been read since they were asked for
         self._waiting_for_live: list[Callable[[], None]] | None = None
@@ -190,9 +205,10 @@ class Session:
         after = self.after
         for gap in page.gaps:
             # Told in its place in the order; not to be found again by the next read.
-            after[gap.channel] = gap.id
-            reason = "expired" if gap.channel in self._unread else "slow"
-            self._gaps.append(gap._replace(reason=reason))
+            after[gap.channel] = max(after[gap.channel], gap.id)
+            if gap.reason == "expired" and gap.channel not in self._unread:
+                gap = gap._replace(reason="slow")
+            self._gaps.append(gap)
         self._unread = _NONE
         end = page.position
         for channel, position in after.items():
@@ -208,6 +224,7 @@ class Session:
         begin = 0
         due = sorted((gap for gap in self._gaps if gap.id <= end), key=lambda gap: gap.id)
         self._gaps = [gap for gap in self._gaps if gap.id > end]
+        self.hub.count_gaps(due)
         for gap in due:
             index = begin
             while index < len(messages) and messages[index].id <= gap.id:
@@ -216,7 +233,8 @@ class Session:
                 parts.append(self.form.messages(messages[begin:index]))
                 begin = index
             cursor = self.hub.cursor(gap.id)
-            parts.append(self.form.control(GapNotice(cursor, gap.channel, gap.reason), cursor))
+            notice = GapNotice(cursor, gap.channel, gap.reason, gap.skipped)
+            parts.append(self.form.control(notice, cursor))
         if begin < len(messages):
             parts.append(self.form.messages(messages[begin:]))
         return b"".join(parts)
@@ -247,6 +265,7 @@ class Session:
         self.position = position
         self.after = {}
         self.state = State.LIVE
+        self._slow = False
         self.hub.behind.discard(self)
         waiting, self._waiting_for_live = self._waiting_for_live, None
         for callback in waiting or ():
@@ -272,10 +291,33 @@ class Session:
         self.turn += 1
 
     def fall_behind(self) -> None:
-        """The sink is congested: read on from the log when it has drained."""
+        """The sink is congested: read on from the log when it has drained, if the policy is so.
+
+        Who is congested while it catches up takes what there is at its own pace. It has not
+        fallen behind, so no policy is for it.
+        """
         self.congested = True
         self.hub.count_slow()
+        if self.state is State.LIVE:
+            if self._flows.any_is("disconnect", self.channels):
+                self.hub.drops["disconnected"] += 1
+                self.sink.end(1013, "too slow", again=True)
+                return
+            self._slow = True
         self.leave()
+
+    @property
+    def conflating(self) -> Flows | None:
+        """How what it catches up with is reduced to the latest; ``None``: it gets all."""
+        if self._slow or self.policy == "latest":
+            flows = self._flows
+            if flows.any_is("latest", self.channels):
+                return flows
+        return None
+
+    @property
+    def _flows(self) -> Flows:
+        return Flows(self.hub.engine.namespaces, self.policy)
 
     def resume(self) -> None:
         """The sink has drained."""

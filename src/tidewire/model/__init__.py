@@ -10,13 +10,16 @@ from tidewire.model.errors import (
     InvalidCursor,
     MethodNotAllowed,
     NotFound,
+    Replaced,
     TidewireError,
     TooLarge,
     TooManyRequests,
+    TooManySingleAcks,
     Unavailable,
+    UnknownConsumer,
 )
 from tidewire.model.message import Draft, Gap, Message, Page, Receipt
-from tidewire.model.namespace import Namespaces, Retention
+from tidewire.model.namespace import Flow, Namespaces, Retention
 from tidewire.model.subscription import Since, Subscription
 
 __all__ = [
@@ -24,6 +27,7 @@ __all__ = [
     "Cursor",
     "Draft",
     "EngineUnavailable",
+    "Flow",
     "Forbidden",
     "Gap",
     "InvalidChannel",
@@ -34,13 +38,16 @@ __all__ = [
     "NotFound",
     "Page",
     "Receipt",
+    "Replaced",
     "Retention",
     "Since",
     "Subscription",
     "TidewireError",
     "TooLarge",
     "TooManyRequests",
+    "TooManySingleAcks",
     "Unavailable",
+    "UnknownConsumer",
     "channel_names",
     "check_channel",
     "namespace_of",

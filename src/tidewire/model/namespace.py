@@ -19,14 +19,36 @@ class Retention(NamedTuple):
 _INTERNAL = Retention(10_000, 60_000_000)
 
 
+class Flow(NamedTuple):
+    """What a subscriber gets of a channel when it has fallen behind.
+
+    ``catch_up``: all that history holds; ``latest``: the newest message, or with *conflate_by* the
+    newest of each value of that header; ``disconnect``: the end of its connection.
+    """
+
+    policy: str = "catch_up"
+    conflate_by: str | None = None
+
+
+_CATCH_UP = Flow()
+
+
 class Namespaces:
     """Looks up what a channel's namespace sets, or the default."""
 
-    __slots__ = ("_by_name", "_default")
+    __slots__ = ("_by_name", "_default", "_flow", "_flows")
 
-    def __init__(self, default: Retention, by_name: Mapping[str, Retention] | None = None) -> None:
+    def __init__(
+        self,
+        default: Retention,
+        by_name: Mapping[str, Retention] | None = None,
+        flow: Flow = _CATCH_UP,
+        flows: Mapping[str, Flow] | None = None,
+    ) -> None:
         self._default = default
         self._by_name = dict(by_name or {})
+        self._flow = flow
+        self._flows = dict(flows or {})
 
     def retention(self, channel: str) -> Retention:
         """The retention of *channel*."""
@@ -35,3 +57,7 @@ class Namespaces:
         if not self._by_name:
             return self._default
         return self._by_name.get(namespace_of(channel), self._default)
+
+    def flow(self, channel: str) -> Flow:
+        """What is sent of *channel* to who has fallen behind."""
+        return self._flows.get(namespace_of(channel), self._flow)

@@ -65,8 +65,8 @@ class Stream(Protocol):
         """The wheel's entry is due; return the seconds until the next."""
         ...
 
-    def drain(self) -> None:
-        """The server is going away: say so to the client, and end."""
+    def end(self, code: int, reason: str, *, again: bool) -> None:
+        """Say why to the client, and end once that is sent; *again*: it may come back."""
         ...
 
     def lost(self) -> None:
@@ -374,6 +374,11 @@ class Connection(asyncio.Protocol):
         self.fd = -1
         self.transport.close()
 
+    def end(self, code: int, reason: str, *, again: bool) -> None:
+        """End the stream. See ``Stream.end``."""
+        if self.stream is not None:
+            self.stream.end(code, reason, again=again)
+
     def abort(self) -> None:
         """Close at once."""
         self.fd = -1
@@ -403,7 +408,7 @@ class Connection(asyncio.Protocol):
         """The server is going away."""
         self.draining = True
         if self.stream is not None:
-            self.stream.drain()
+            self.stream.end(1012, "the server restarts", again=True)
         elif self.pending is not None:
             self.pending.drain()
         elif self.current is None:
@@ -476,7 +481,7 @@ class _Lingering:
         self._connection.close()
         return 0
 
-    def drain(self) -> None:
+    def end(self, code: int, reason: str, *, again: bool) -> None:
         self._connection.close()
 
     def lost(self) -> None:

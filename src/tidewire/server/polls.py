@@ -12,6 +12,7 @@ from tidewire.server.request import Request
 from tidewire.server.response import JSON, answer
 from tidewire.server.resuming import resume_poll
 from tidewire.server.subscribing import VARY, Poller, open_subscription, query_of
+from tidewire.transports.fragments import WHOLE
 from tidewire.transports.long_poll import LongPoll
 from tidewire.transports.query import Query, preferred_wait
 from tidewire.transports.short_poll import Answer
@@ -79,13 +80,16 @@ def _long_poll(app: App, request: Request, connection: Connection, parsed: Query
             app.hub,
             raw=parsed.raw,
             recovered=bool(wanted.cursors),
+            policy=parsed.policy,
             headers=POLL_HEADERS + app.cors(request),
             deadline=app.loop.time() + wait,
+            fragment_size=app.settings.fragment_size if parsed.fragments else WHOLE,
         )
         connection.hold(poll, wait)
         poll.begin(opening)
 
-    open_subscription(app, connection, wanted, app.hub.recent.head, PAGE_MESSAGES, start)
+    head = app.hub.recent.head
+    open_subscription(app, connection, wanted, head, PAGE_MESSAGES, start, parsed.policy)
 
 
 def short_poll(app: App, request: Request, connection: Connection) -> None:

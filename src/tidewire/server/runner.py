@@ -11,15 +11,17 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from tidewire.hub import Hub
 from tidewire.log import Engine, MemoryEngine
 from tidewire.log.sqlite import SqliteEngine
-from tidewire.model import EngineUnavailable, Namespaces, Retention
+from tidewire.model import EngineUnavailable, Flow, Namespaces, Retention
 from tidewire.server import logs
 from tidewire.server.app import App
 from tidewire.server.connection import Connection
 from tidewire.settings import Settings
+from tidewire.uploads import CallbackError, Intake, Store, load_callback
 
 logger = logging.getLogger("tidewire.server")
 
@@ -65,6 +67,11 @@ def engine_of(settings: Settings) -> Engine:
             )
             for name, space in settings.namespaces.items()
         },
+        Flow(settings.slow_policy),
+        {
+            name: Flow(space.slow_policy or settings.slow_policy, space.conflate_by)
+            for name, space in settings.namespaces.items()
+        },
     )
     if settings.engine == "memory:":
         return MemoryEngine(namespaces, idempotency_window=settings.idempotency_window)
@@ -72,19 +79,48 @@ def engine_of(settings: Settings) -> Engine:
     return SqliteEngine(path, namespaces, idempotency_window=settings.idempotency_window)
 
 
+def uploads_of(settings: Settings, engine: Engine) -> Intake | None:
+    """What takes uploads, if the settings say where to.
+
+    Raises:
+        StartError: if the folder or the callback cannot be used.
+    """
+    if not settings.upload_dir:
+        if settings.upload_callback:
+            raise StartError("upload_callback is set, but no upload_dir: nothing would be uploaded")
+        return None
+    try:
+        name = settings.upload_callback
+        return Intake(
+            engine,
+            Store(Path(settings.upload_dir)),
+            max_size=settings.max_upload_size,
+            ttl=settings.upload_ttl,
+            message_size=settings.max_message_size,
+            callback=load_callback(name) if name else None,
+        )
+    except OSError as error:
+        raise StartError(f"upload_dir {settings.upload_dir!r}: {error.strerror}") from error
+    except CallbackError as error:
+        raise StartError(str(error)) from error
+
+
 async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    listener = _listen(settings)
     hub = Hub(engine_of(settings))
+    uploads = uploads_of(settings, hub.engine)
+    listener = _listen(settings)
     try:
         await hub.start()
     except EngineUnavailable as error:
         listener.close()
         raise StartError(error.detail) from error
-    app = App(settings, hub, loop)
+    if uploads is not None:
+        uploads.start()
+    app = App(settings, hub, loop, uploads)
     server = await loop.create_server(lambda: Connection(app), sock=listener, backlog=BACKLOG)
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
@@ -94,6 +130,8 @@ async def _serve(settings: Settings) -> None:
     logger.info("serving the log %s, epoch %s", settings.engine, hub.engine.epoch)
     await stopping.wait()
     await _drain(app, server)
+    if uploads is not None:
+        uploads.close()
     await hub.stop()
     logger.info("stopped")
 

@@ -11,8 +11,9 @@ from tidewire.server.request import Request
 from tidewire.server.response import date, jittered
 from tidewire.server.resuming import Resumed, resume_stream
 from tidewire.server.subscribing import VARY, check_channels, open_subscription, query_of
-from tidewire.transports.echo import Echo
 from tidewire.transports.codecs import DEFAULT, SUBPROTOCOLS
+from tidewire.transports.echo import Echo
+from tidewire.transports.fragments import WHOLE
 from tidewire.transports.frames import frames_form
 from tidewire.transports.framing import FrameParser
 from tidewire.transports.handshake import Deflate, accept_key, agree_deflate, choose_subprotocol
@@ -56,7 +57,8 @@ def websocket(app: App, request: Request, connection: Connection) -> None:
 
     def open_it(resumed: Resumed) -> None:
         wanted = resumed.query.subscription
-        session = Session(app.hub, connection, form, resumed.id)
+        policy = resumed.query.policy
+        session = Session(app.hub, connection, form, resumed.id, policy)
 
         def start(opening: Opening | None) -> None:
             stream = WebSocket(
@@ -78,7 +80,9 @@ def websocket(app: App, request: Request, connection: Connection) -> None:
             session.go_on(more=opening is not None and opening.page.more, congested=not taken)
 
         if wanted.channels:
-            open_subscription(app, connection, wanted, app.hub.position, FIRST_MESSAGES, start)
+            open_subscription(
+                app, connection, wanted, app.hub.position, FIRST_MESSAGES, start, policy
+            )
         else:
             start(None)
 
@@ -156,15 +160,15 @@ def event_stream(app: App, request: Request, connection: Connection) -> None:
     if request.method == b"HEAD":
         connection.respond(200, _EVENT_HEADERS, b"")
         return
-    form = _events_form(app, request, raw=parsed.raw)
+    form = _events_form(app, request, raw=parsed.raw, fragments=parsed.fragments)
     settings = app.settings
 
     def open_it(resumed: Resumed) -> None:
         check_channels(resumed.query)
-        wanted = resumed.query.subscription
+        wanted, policy = resumed.query.subscription, resumed.query.policy
 
         def start(opening: Opening) -> None:
-            session = Session(app.hub, connection, form, resumed.id)
+            session = Session(app.hub, connection, form, resumed.id, policy)
             stream = EventStream(
                 connection,
                 form,
@@ -178,13 +182,20 @@ def event_stream(app: App, request: Request, connection: Connection) -> None:
             taken = connection.start_stream(stream, head + first, seconds=settings.sse_heartbeat)
             session.go_on(more=opening.page.more, congested=not taken)
 
-        open_subscription(app, connection, wanted, app.hub.position, FIRST_MESSAGES, start)
+        open_subscription(app, connection, wanted, app.hub.position, FIRST_MESSAGES, start, policy)
 
     resume_stream(app, request, connection, parsed, open_it)
 
 
-def _events_form(app: App, request: Request, *, raw: bool) -> Events:
-    return events_form(chunked=request.version == "1.1", raw=raw, retry=app.settings.sse_retry)
+def _events_form(
+    app: App, request: Request, *, raw: bool = False, fragments: bool = False
+) -> Events:
+    return events_form(
+        chunked=request.version == "1.1",
+        raw=raw,
+        retry=app.settings.sse_retry,
+        fragment_size=app.settings.fragment_size if fragments else WHOLE,
+    )
 
 
 def _event_head(app: App, request: Request) -> bytes:
@@ -207,7 +218,7 @@ def wants_events(request: Request) -> bool:
 
 def turn_away(app: App, request: Request, connection: Connection, why: str) -> None:
     """A stream of one event that says when to come back."""
-    form = _events_form(app, request, raw=False)
+    form = _events_form(app, request)
     settings = app.settings
     close = Close(1013, why, jittered(settings.sse_retry, settings.sse_retry * 3))
     cursor = request.header(b"last-event-id") or app.hub.cursor(app.hub.position)

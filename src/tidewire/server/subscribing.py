@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from tidewire.hub import Opening
@@ -92,25 +92,33 @@ def check_channels(parsed: Query) -> None:
 
 
 def open_subscription(
-    app: App, connection: Connection, wanted: Subscription, upto: int, most: int, then: _Then
+    app: App,
+    connection: Connection,
+    wanted: Subscription,
+    upto: int,
+    most: int,
+    then: _Then,
+    policy: str | None = None,
 ) -> None:
     """Open *wanted* and pass the opening, with up to *most* messages, to *then*.
 
-    That is done at once when memory knows it.
+    That is done at once when memory knows it. With the *policy* ``latest`` the opening has what is
+    left of all that came meanwhile.
     """
-    opening = app.hub.open_now(wanted, upto, most)
+    opening = app.hub.open_now(wanted, upto, most, policy)
     if opening is not None:
         then(opening)
     else:
-        app.hub.spawn(_open_later(app, connection, wanted, upto, most, then))
+        opening_later = app.hub.open(wanted, upto, most, policy)
+        app.hub.spawn(_open_later(app, connection, opening_later, then))
 
 
 async def _open_later(
-    app: App, connection: Connection, wanted: Subscription, upto: int, most: int, then: _Then
+    app: App, connection: Connection, opening_later: Awaitable[Opening], then: _Then
 ) -> None:
     request = connection.current
     try:
-        opening = await app.hub.open(wanted, upto, most)
+        opening = await opening_later
         if connection.draining:
             raise Unavailable("the server is going down")
     except TidewireError as error:

@@ -63,10 +63,10 @@ class Echo:
     def on_timer(self, now: float) -> float:
         return 3600.0
 
-    def drain(self) -> None:
+    def end(self, code: int, reason: str, *, again: bool) -> None:
         if not self._closing:
             self._closing = True
-            self._wire.write(close_frame(1012, "the server restarts"))
+            self._wire.write(close_frame(code, reason))
             self._wire.linger()
 
     def lost(self) -> None:

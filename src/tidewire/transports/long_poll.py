@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tidewire.hub import Hub, Opening, Session, State
 from tidewire.model import Cursor, EngineUnavailable, Subscription
+from tidewire.transports.fragments import WHOLE
 from tidewire.transports.polling import Poll, gap_notices, poll_form, position_after
 from tidewire.transports.wire import Responder
 
@@ -18,7 +19,7 @@ class LongPoll:
     *headers* are the answer's constant lines; *deadline* is in seconds of the loop's clock.
     """
 
-    __slots__ = ("_deadline", "_form", "_headers", "_hub", "_responder", "session")
+    __slots__ = ("_deadline", "_form", "_headers", "_hub", "_raw", "_responder", "session")
 
     def __init__(
         self,
@@ -29,22 +30,27 @@ class LongPoll:
         recovered: bool,
         headers: bytes,
         deadline: float,
+        fragment_size: int = WHOLE,
+        policy: str | None = None,
     ) -> None:
         self._responder = responder
         self._hub = hub
-        self._form: Poll = poll_form(raw=raw, recovered=recovered)
+        self._raw = raw
+        self._form: Poll = poll_form(raw=raw, recovered=recovered, fragment_size=fragment_size)
         self._headers = headers
         self._deadline = deadline
-        self.session = _Held(hub, self, self._form, "")
+        self.session = _Held(hub, self, self._form, "", policy)
 
     def begin(self, opening: Opening) -> None:
         """Answer with what *opening* found up to the log's head; hold when that is nothing."""
-        start, page, _ = opening
+        start, page, recovered = opening
         gaps = gap_notices(start.gaps, page.gaps, self._hub.engine.epoch)
         position = position_after(page, start.after)
         if page.messages or gaps:
+            self._hub.count_gaps(start.gaps + page.gaps)
             cursor = self._hub.cursor(position).encode()
-            self._answer(self._form.answer(page.messages, cursor, gaps, more=page.more), cursor)
+            form = self._form if recovered else poll_form(raw=self._raw, recovered=False)
+            self._answer(form.answer(page.messages, cursor, gaps, more=page.more), cursor)
             return
         self.session.wait_at(dict.fromkeys(start.after, position))
         if position == self._hub.position:
@@ -63,7 +69,7 @@ class LongPoll:
         after = self.session.after
         cursors = tuple(Cursor(epoch, position) for position in after.values())
         wanted = Subscription(tuple(after), cursors)
-        opening = self._hub.open_now(wanted, self._hub.recent.head)
+        opening = self._hub.open_now(wanted, self._hub.recent.head, policy=self.session.policy)
         if opening is not None:
             self.begin(opening)
         else:
@@ -73,7 +79,7 @@ class LongPoll:
         session = self.session
         turn = session.turn
         try:
-            opening = await self._hub.open(wanted, self._hub.recent.head)
+            opening = await self._hub.open(wanted, self._hub.recent.head, policy=session.policy)
         except EngineUnavailable:
             opening = None
         if session.state is State.CATCHING_UP and session.turn == turn:
@@ -86,6 +92,10 @@ class LongPoll:
         """The hub's round has come to this poll: *data* is the whole answer."""
         self._answer(data, self.session.cursor.encode())
         return True
+
+    def end(self, code: int, reason: str, *, again: bool) -> None:
+        """The session is taken away from this poll: the client goes on from where it is."""
+        self._answer_nothing()
 
     def _answer(self, body: bytes, cursor: bytes) -> None:
         self.session.close()

@@ -8,18 +8,23 @@ from email.utils import formatdate, parsedate_to_datetime
 
 from tidewire.model import Gap, InvalidCursor, Message, Page, parse_cursor
 from tidewire.model.envelope import Control, GapNotice, encode_control
+from tidewire.transports.fragments import WHOLE, fragments_of
 
 COMMIT_SECONDS = 1.0  # from a message's acceptance until polls see it, at most
 
 
 class Poll:
-    """The form of a poll's body. *recovered* is what the answer says of the client's cursor."""
+    """The form of a poll's body. *recovered* is what the answer says of the client's cursor.
 
-    __slots__ = ("_raw", "_recovered")
+    A gap record among the messages makes that false.
+    """
 
-    def __init__(self, *, raw: bool, recovered: bool) -> None:
+    __slots__ = ("_fragment_size", "_raw", "_recovered")
+
+    def __init__(self, *, raw: bool, recovered: bool, fragment_size: int = WHOLE) -> None:
         self._raw = raw
         self._recovered = recovered
+        self._fragment_size = WHOLE if raw else fragment_size
 
     def messages(self, messages: list[Message]) -> bytes:
         """The whole body of an answer that ends with the last of *messages*."""
@@ -47,35 +52,38 @@ class Poll:
         for message in messages:
             if message.gap is not None:
                 notices.append(message.envelope)
-            else:  # the data is JSON already; binary is a string of Base64
-                items.append(message.data if self._raw else message.envelope)
+            elif self._raw:  # the data is JSON already; binary is a string of Base64
+                items.append(message.data)
+            elif len(message.envelope) > self._fragment_size:
+                items += fragments_of(message, self._fragment_size)
+            else:
+                items.append(message.envelope)
         return b'{"messages":[%b],"cursor":"%b","hasNew":%b,"recovered":%b,"gaps":[%b]%b%b}' % (
             b",".join(items),
             cursor,
             b"true" if items else b"false",
-            b"true" if self._recovered and not notices else b"false",
+            b"true" if self._recovered and len(notices) == len(gaps) else b"false",
             b",".join(notices),
             b',"more":true' if more else b"",
             extra,
         )
 
 
-_FORMS = {
-    (raw, recovered): Poll(raw=raw, recovered=recovered)
-    for raw in (False, True)
-    for recovered in (False, True)
-}
+_FORMS: dict[tuple[bool, bool, int], Poll] = {}
 
 
-def poll_form(*, raw: bool, recovered: bool) -> Poll:
+def poll_form(*, raw: bool, recovered: bool, fragment_size: int = WHOLE) -> Poll:
     """The one object of each form, so that equal polls share an audience."""
-    return _FORMS[raw, recovered]
+    key = (raw, recovered, fragment_size)
+    return _FORMS.get(key) or _FORMS.setdefault(
+        key, Poll(raw=raw, recovered=recovered, fragment_size=fragment_size)
+    )
 
 
 def gap_notices(gaps: list[Gap], page_gaps: list[Gap], epoch: str) -> list[GapNotice]:
     """Resets and what a page found missing, as a poll tells them."""
     return [
-        GapNotice(f"{epoch}-{gap.id}", gap.channel, gap.reason)
+        GapNotice(f"{epoch}-{gap.id}", gap.channel, gap.reason, gap.skipped)
         for gap in sorted(gaps + page_gaps, key=lambda gap: gap.id)
     ]
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from tidewire.hub import Hub, Opening
 from tidewire.model import Cursor, Subscription
 from tidewire.model.subscription import NOW
+from tidewire.transports.fragments import WHOLE
 from tidewire.transports.polling import (
     entity_tag,
     gap_notices,
@@ -41,11 +42,15 @@ class Answer(NamedTuple):
 class ShortPolls:
     """Answers short polls. *interval* is what clients are told to wait, in seconds.
 
-    *headers* are the constant lines of every answer.
+    *headers* are the constant lines of every answer. Who asks for fragments gets envelopes over
+    *fragment_size* bytes in parts.
     """
 
-    def __init__(self, hub: Hub, interval: float, headers: bytes) -> None:
+    def __init__(
+        self, hub: Hub, interval: float, headers: bytes, fragment_size: int = WHOLE
+    ) -> None:
         self._hub = hub
+        self._fragment_size = fragment_size
         self._extra = b',"interval":%d' % round(interval * 1000)
         self._headers = headers + b"Tidewire-Poll-Interval: %g\r\n" % interval
         self._validators: dict[tuple[str, ...], tuple[int, int, bytes]] = {}
@@ -76,7 +81,7 @@ class ShortPolls:
                 [], self._hub.cursor(recent.head).encode(), [], extra=self._extra
             )
             return Answer(200, self._lines(wanted.channels, newest_id, newest_ms), body)
-        opening = self._hub.open_now(wanted, recent.head)
+        opening = self._hub.open_now(wanted, recent.head, policy=query.policy)
         return None if opening is None else self._page(query, wanted, opening, newest)
 
     async def answer(
@@ -98,7 +103,7 @@ class ShortPolls:
             wanted = self.from_tag(wanted, if_none_match)
         upto = hub.recent.head
         newest = hub.recent.newest(channels) or (upto, 0)
-        return self._page(query, wanted, await hub.open(wanted, upto), newest)
+        return self._page(query, wanted, await hub.open(wanted, upto, policy=query.policy), newest)
 
     def from_tag(self, wanted: Subscription, if_none_match: bytes) -> Subscription:
         """A poll for ``now`` that shows what it last saw goes on from there."""
@@ -124,8 +129,10 @@ class ShortPolls:
         hub = self._hub
         start, page, recovered = opening
         gaps = gap_notices(start.gaps, page.gaps, hub.engine.epoch)
+        hub.count_gaps(start.gaps + page.gaps)
         cursor = hub.cursor(position_after(page, start.after)).encode()
-        body = poll_form(raw=query.raw, recovered=recovered).answer(
+        size = self._fragment_size if query.fragments else WHOLE
+        body = poll_form(raw=query.raw, recovered=recovered, fragment_size=size).answer(
             page.messages, cursor, gaps, more=page.more, extra=self._extra
         )
         # A page that has more behind it must not be taken for the newest.

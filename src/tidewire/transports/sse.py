@@ -15,6 +15,7 @@ from tidewire.hub import Holding
 from tidewire.model import Message
 from tidewire.model.envelope import Close, Control, Ready, encode_control
 from tidewire.model.payload import text_of
+from tidewire.transports.fragments import WHOLE, fragments_of
 from tidewire.transports.wire import Wire
 
 HEARTBEAT = b":\n"
@@ -28,15 +29,16 @@ class Events:
 
     *chunked* wraps each event in a chunk of HTTP/1.1, so that a client can tell the end of the
     stream from a cut. *raw* writes the data alone. *retry* is what the client is told to wait
-    before it reconnects, in ms.
+    before it reconnects, in ms. Envelopes over *fragment_size* bytes go out in parts.
     """
 
-    __slots__ = ("_chunked", "_raw", "_retry")
+    __slots__ = ("_chunked", "_fragment_size", "_raw", "_retry")
 
-    def __init__(self, *, chunked: bool, raw: bool, retry: int) -> None:
+    def __init__(self, *, chunked: bool, raw: bool, retry: int, fragment_size: int = WHOLE) -> None:
         self._chunked = chunked
         self._raw = raw
         self._retry = retry
+        self._fragment_size = WHOLE if raw else fragment_size
 
     def messages(self, messages: list[Message]) -> bytes:
         return b"".join([self._message(message) for message in messages])
@@ -47,8 +49,23 @@ class Events:
             forms = message.forms = {}
         data = forms.get(self)
         if data is None:
-            data = forms[self] = self.wrap(self._block(message))
+            if self._fragment_size < WHOLE and len(message.envelope) > self._fragment_size:
+                data = self._parts(message)
+            else:
+                data = self.wrap(self._block(message))
+            forms[self] = data
         return data
+
+    def _parts(self, message: Message) -> bytes:
+        before = f"{message.epoch}-{message.id - 1}".encode()
+        parts = fragments_of(message, self._fragment_size)
+        ids = [before] * (len(parts) - 1) + [message.cursor]
+        return b"".join(
+            [
+                self.wrap(b"event: tidewire.fragment\nid: %b\ndata: %b\n\n" % (id, part))
+                for id, part in zip(ids, parts, strict=True)
+            ]
+        )
 
     def _block(self, message: Message) -> bytes:
         if message.gap is not None:
@@ -91,13 +108,15 @@ def _raw_lines(message: Message) -> bytes:
     return b"".join([b"data: %b\n" % line for line in _LINE_END.split(text.encode())])
 
 
-_FORMS: dict[tuple[bool, bool, int], Events] = {}
+_FORMS: dict[tuple[bool, bool, int, int], Events] = {}
 
 
-def events_form(*, chunked: bool, raw: bool, retry: int) -> Events:
+def events_form(*, chunked: bool, raw: bool, retry: int, fragment_size: int = WHOLE) -> Events:
     """The one object of each form, so that equal streams share an audience."""
-    key = (chunked, raw, retry)
-    return _FORMS.get(key) or _FORMS.setdefault(key, Events(chunked=chunked, raw=raw, retry=retry))
+    key = (chunked, raw, retry, fragment_size)
+    return _FORMS.get(key) or _FORMS.setdefault(
+        key, Events(chunked=chunked, raw=raw, retry=retry, fragment_size=fragment_size)
+    )
 
 
 class EventStream:
@@ -132,17 +151,17 @@ class EventStream:
     def on_timer(self, now: float) -> float:
         if now >= self._due:
             self._wire.write(self._form.heartbeat())
+            self._holding.refresh()
             self._due = now + self._interval
         return self._due - now
 
-    def drain(self) -> None:
-        close = Close(1012, "the server restarts", self._retry())
+    def end(self, code: int, reason: str, *, again: bool) -> None:
+        close = Close(code, reason, self._retry() if again else None)
         cursor = self.session.cursor
-        self.session.close()
-            self._holding.refresh()
+        self.lost()
         self._wire.write(self._form.control(close, cursor) + self._form.end())
         self._wire.close()
 
     def lost(self) -> None:
-        self.lost()
         self._holding.close()
+        self.session.close()

@@ -41,12 +41,13 @@ class WebSocket:
     __slots__ = (
         "_carries",
         "_closing",
+        "_closing_until",
         "_dialogue",
         "_due",
         "_form",
         "_heartbeat",
-        "_hub",
         "_holding",
+        "_hub",
         "_parser",
         "_pinged",
         "_retry",
@@ -84,6 +85,7 @@ class WebSocket:
         self._pinged = False  # a ping was sent, and the time for its pong is not over
         self._unanswered = False  # nothing has come since that ping
         self._closing = False
+        self._closing_until: float | None = 0.0
 
     # Stream
 
@@ -102,12 +104,15 @@ class WebSocket:
             elif kind is Ping:
                 if not self._closing:
                     self._wire.write(frame(PONG, event.data))  # type: ignore[union-attr]
-            elif kind is Closing:
-                self._closed_by_client(event)  # type: ignore[arg-type]
             elif kind is Pong:
                 if not self._closing:
                     self._holding.confirm(event.data)  # type: ignore[union-attr]
+            elif kind is Closing:
+                self._closed_by_client(event)  # type: ignore[arg-type]
             elif not self._closing:
+                if kind is Binary and self._dialogue is not None and self._dialogue.uploading:
+                    self._dialogue.uploading.frame(event.data)  # type: ignore[union-attr]
+                    continue
                 what = "text" if self._carries is Text else "binary frames"
                 self._end(1003, f"this subprotocol carries {what} only")
 
@@ -116,6 +121,10 @@ class WebSocket:
 
     def on_timer(self, now: float) -> float:
         if self._closing:
+            if self._closing_until is None:  # the close frame may have come out only now
+                self._closing_until = now + CLOSING_SECONDS
+            if now < self._closing_until:
+                return self._closing_until - now
             self._wire.abort()  # the client did not answer the close frame
             return 0
         if now < self._due:
@@ -135,11 +144,12 @@ class WebSocket:
         self._due = now + timeout
         return timeout
 
-    def drain(self) -> None:
+    def end(self, code: int, reason: str, *, again: bool) -> None:
         if not self._closing:
-            retry = self._retry()
-            self._wire.write(self._form.control(Close(1012, "the server restarts", retry)))
-            self._end(1012, "the server restarts")
+            close = Close(code, reason, self._retry() if again else None)
+            self._wire.write(self._form.control(close))
+            self._end(code, reason)
+            self._closing_until = None
 
     def lost(self) -> None:
         self._close_session()
@@ -164,6 +174,7 @@ class WebSocket:
                 self._wire.linger()  # what follows on the wire cannot be read any more
 
     def _close_session(self) -> None:
+        self._holding.close()
         self.session.close()
         if self._dialogue is not None:
             self._dialogue.end()
@@ -171,5 +182,4 @@ class WebSocket:
     def _command(self, data: bytes) -> None:
         if self._dialogue is None:
             self._dialogue = Dialogue(self._wire, self._hub, self._form, self._holding, self._rules)
-        self._holding.close()
         self._dialogue.command(data)
