@@ -11,6 +11,7 @@ from tidewire.hub import Session, State, Terms
 from tidewire.model import Subscription
 from tidewire.transports.codecs import JSON, Codec
 from tidewire.transports.dialogue import Rules
+from tidewire.transports.fragments import WHOLE
 from tidewire.transports.frames import frames_form
 from tidewire.transports.framing import FrameParser
 from tidewire.transports.publish import Limits
@@ -36,11 +37,18 @@ class Client:
         raw: bool = False,
         window_bits: int = 0,
         codec: Codec = JSON,
+        fragment_size: int = WHOLE,
         heartbeat: Heartbeat | None = None,
     ) -> None:
         self.world = world
         self.wire = FakeWire()
-        form = frames_form(batch=batch, raw=raw, window_bits=window_bits, codec=codec)
+        form = frames_form(
+            batch=batch,
+            raw=raw,
+            window_bits=window_bits,
+            codec=codec,
+            fragment_size=fragment_size,
+        )
         self.session = Session(world.hub, self.wire, form, "s1")
         opening = None if wanted is None else world.open(wanted)
         after = {} if opening is None else opening.start.after

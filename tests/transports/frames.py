@@ -72,11 +72,12 @@ def inflated(payload: bytes) -> bytes:
 
 
 class ServerFrame(NamedTuple):
-    """A frame that a server sent, final as all of its are."""
+    """A frame that a server sent."""
 
     opcode: int
     payload: bytes
     compressed: bool = False
+    fin: bool = True
 
     @property
     def text(self) -> str:
@@ -86,11 +87,18 @@ class ServerFrame(NamedTuple):
 
 
 def server_frames(data: bytes) -> list[ServerFrame]:
+    """The frames of a server's bytes, each of which must be a message."""
+    frames = split_frames(data)
+    assert all(frame.fin for frame in frames), "a message in fragments"
+    return frames
+
+
+def split_frames(data: bytes) -> list[ServerFrame]:
     """The frames of a server's bytes, which must end with a whole one."""
     frames = []
     while data:
         first, second = data[:2]
-        assert first & 0xB0 == 0x80, "a server's frames are final"
+        assert not first & 0x30, "a reserved bit is set"
         assert second < 0x80, "a server's frames are not masked"
         size, begin = second, 2
         if second == 126:
@@ -100,8 +108,9 @@ def server_frames(data: bytes) -> list[ServerFrame]:
             size, begin = int.from_bytes(data[2:10]), 10
             assert size > 65535
         assert len(data) >= begin + size, "a frame is cut"
+        payload = data[begin : begin + size]
         frames.append(
-            ServerFrame(first & 0x0F, data[begin : begin + size], compressed=bool(first & 0x40))
+            ServerFrame(first & 0x0F, payload, compressed=bool(first & 0x40), fin=first >= 0x80)
         )
         data = data[begin + size :]
     return frames

@@ -57,7 +57,9 @@ class App:
             settings.allowed_hosts,
             loopback_only=is_loopback(settings.host),
         )
-        self.short_polls = ShortPolls(hub, settings.poll_interval, polls.POLL_HEADERS)
+        self.short_polls = ShortPolls(
+            hub, settings.poll_interval, polls.POLL_HEADERS, settings.fragment_size
+        )
         self.poll_answers = polls.PollAnswers(hub)
         self.subscribers = subscribing.Subscribers()
         self.sessions = SessionRecords(hub.engine, settings.session_ttl)

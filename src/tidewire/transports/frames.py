@@ -5,11 +5,10 @@ from __future__ import annotations
 from tidewire.model import Message
 from tidewire.model.envelope import Control
 from tidewire.transports.codecs import JSON, Codec
+from tidewire.transports.fragments import WHOLE
 from tidewire.transports.framing import TEXT, deflate, message_frames
 
 DEFLATE_FROM = 256  # bytes below which deflating costs more than it saves
-
-FRAGMENT_SIZE = 32 << 10
 
 
 class Frames:
@@ -29,7 +28,7 @@ class Frames:
         raw: bool,
         window_bits: int,
         codec: Codec = JSON,
-        fragment_size: int = FRAGMENT_SIZE,
+        fragment_size: int = WHOLE,
     ) -> None:
         self.codec = codec
         self._batch = batch
@@ -86,7 +85,7 @@ def frames_form(
     raw: bool,
     window_bits: int,
     codec: Codec = JSON,
-    fragment_size: int = FRAGMENT_SIZE,
+    fragment_size: int = WHOLE,
 ) -> Frames:
     """The one object of each form, so that equal connections share an audience."""
     key = (batch, raw, window_bits, codec, fragment_size)

@@ -19,7 +19,7 @@ class LongPoll:
     *headers* are the answer's constant lines; *deadline* is in seconds of the loop's clock.
     """
 
-    __slots__ = ("_deadline", "_form", "_headers", "_hub", "_raw", "_responder", "session")
+    __slots__ = ("_deadline", "_form", "_headers", "_hub", "_responder", "session")
 
     def __init__(
         self,
@@ -35,7 +35,6 @@ class LongPoll:
     ) -> None:
         self._responder = responder
         self._hub = hub
-        self._raw = raw
         self._form: Poll = poll_form(raw=raw, recovered=recovered, fragment_size=fragment_size)
         self._headers = headers
         self._deadline = deadline
@@ -49,7 +48,7 @@ class LongPoll:
         if page.messages or gaps:
             self._hub.count_gaps(start.gaps + page.gaps)
             cursor = self._hub.cursor(position).encode()
-            form = self._form if recovered else poll_form(raw=self._raw, recovered=False)
+            form = self._form if recovered else self._form.unrecovered()
             self._answer(form.answer(page.messages, cursor, gaps, more=page.more), cursor)
             return
         self.session.wait_at(dict.fromkeys(start.after, position))

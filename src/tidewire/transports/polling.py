@@ -30,6 +30,10 @@ class Poll:
         """The whole body of an answer that ends with the last of *messages*."""
         return self.answer(messages, messages[-1].cursor, [])
 
+    def unrecovered(self) -> Poll:
+        """The same form for an answer that does not go on from the client's cursor."""
+        return poll_form(raw=self._raw, recovered=False, fragment_size=self._fragment_size)
+
     def control(self, envelope: Control, cursor: str) -> bytes:
         """Polls have no place for control envelopes: ``answer`` says it all."""
         raise NotImplementedError
