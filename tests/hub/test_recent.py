@@ -56,9 +56,17 @@ class Both:
         self._fed: list[Message] = []
         loop.run_until_complete(self.log.open(self._fed.extend))
 
-    def publish(self, channel: str, size: int = 1) -> Message:
+    def publish(self, channel: str, size: int = 1, ttl_ms: int | None = None) -> Message:
         """Publish a message of *size* bytes."""
-        self.log.append([Draft(channel, b"1" * size)])
+        self.log.append([Draft(channel, b"1" * size, ttl_ms=ttl_ms)])
+        return self._take_in()
+
+    def purge(self, channel: str, *, forget: bool = False) -> Message:
+        """Purge a channel; the record of it."""
+        self.log.purge(channel, forget=forget)
+        return self._take_in()
+
+    def _take_in(self) -> Message:
         self.recent.extend(self._fed)
         self.messages += self._fed
         self._fed.clear()
@@ -103,20 +111,35 @@ READS = st.builds(
 
 @settings(max_examples=300)
 @given(
-    st.lists(st.tuples(st.sampled_from(CHANNELS), st.integers(1, 5)), max_size=30),
+    st.lists(
+        st.tuples(
+            st.sampled_from(CHANNELS),
+            st.integers(1, 5),
+            st.sampled_from([None, None, None, None, "withdrawn", "purge", "forget"]),
+        ),
+        max_size=30,
+    ),
     st.integers(0, 20),
     st.integers(1, 40),
     st.integers(0, 12),
     st.lists(READS, min_size=1, max_size=10),
 )
 def test_a_page_from_memory_is_the_page_of_the_log(
-    published: list[tuple[str, int]], most: int, max_bytes: int, kept: int, reads: list[Read]
+    steps: list[tuple[str, int, str | None]],
+    most: int,
+    max_bytes: int,
+    kept: int,
+    reads: list[Read],
 ) -> None:
     loop = asyncio.new_event_loop()
     both = Both(loop, most=most, max_bytes=max_bytes, retention=Retention(kept, A_YEAR_US))
     try:
-        for channel, size in published:
-            both.publish(channel, size)
+        for channel, size, what in steps:
+            if what in ("purge", "forget"):
+                both.purge(channel, forget=what == "forget")
+            else:
+                both.publish(channel, size, 5_000 if what == "withdrawn" else None)
+        both.clock.now += 10
         for read in reads:
             after = {channel: FIRST_ID + back for channel, back in read.after.items()}
             upto = min(FIRST_ID + read.upto, both.recent.head)
@@ -223,6 +246,31 @@ def test_what_is_too_old_for_the_log_is_for_the_log_to_tell(
     assert read(both, "a", old - 1) is None
     assert read(both, "a", old) == [new]
     assert [gap.id for gap in both.read_log({"a": old - 1}, new, 9, 99).gaps] == [old]
+
+
+def test_what_was_purged_is_for_the_log_to_tell(loop: asyncio.AbstractEventLoop) -> None:
+    both = Both(loop, most=4)
+    old = both.publish("a").id
+    record = both.purge("a").id
+    new = both.publish("a").id
+    assert read(both, "a", old) is None
+    assert read(both, "a", record) == [new]
+    assert both.recent.newest(("a",)) == (new, both.messages[-1].time)
+    both.publish("b")
+    assert read(both, "b", old) == [both.recent.head]
+    for _ in range(3):  # the record goes, and what is known of it
+        both.publish("a")
+    assert read(both, "a", record) is None
+    assert read(both, "a", both.recent.floor) is not None
+
+
+def test_what_is_withdrawn_is_a_gap_at_once(both: Both) -> None:
+    first, second = both.publish("a", ttl_ms=5_000).id, both.publish("a").id
+    both.clock.now += 5
+    page = both.recent.read({"a": first - 1}, second, 100, 1 << 20)
+    assert page is not None
+    assert [message.id for message in page.messages] == [second]
+    assert page.gaps == [Gap("a", first, "expired", 1)]
 
 
 def test_encodings_are_forgotten_with_the_message(both: Both) -> None:

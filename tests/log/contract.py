@@ -18,12 +18,15 @@ from __future__ import annotations
 from tests.log.contract_appending import AppendingContract
 from tests.log.contract_discarding import DiscardingContract
 from tests.log.contract_durable import DurableContract
+from tests.log.contract_expiry import ExpiryContract
 from tests.log.contract_keys import KeysContract
 from tests.log.contract_model import ModelContract
+from tests.log.contract_purging import PurgingContract
 from tests.log.contract_reading import ReadingContract
 from tests.log.contract_records import RecordsContract
 from tests.log.contract_shared import SharedContract
 from tests.log.contract_starting import StartingContract
+from tests.log.contract_versions import VersionsContract
 
 __all__ = ["DurableContract", "EngineContract", "SharedContract"]
 
@@ -34,6 +37,9 @@ class EngineContract(
     ReadingContract,
     DiscardingContract,
     StartingContract,
+    PurgingContract,
+    ExpiryContract,
+    VersionsContract,
     RecordsContract,
     ModelContract,
 ):

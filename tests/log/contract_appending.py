@@ -86,7 +86,7 @@ class AppendingContract(Contract):
         expected = [
             (
                 log.engine.epoch, receipt.id, name, receipt.seq, clock.us // 1000,
-                one.data, one.event, one.headers, one.binary,
+                one.data, one.event, one.headers, one.binary, 0, None,
             )
             for one, receipt in zip(given, receipts, strict=True)
         ]  # fmt: skip

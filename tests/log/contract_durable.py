@@ -98,6 +98,34 @@ class DurableContract(Contract):
         again = await logs.open()
         assert [m.seq for m in (await again.read({"a": 0})).messages] == [1, 2, 3]
 
+    async def test_a_purge_is_remembered(self, logs: Logs) -> None:
+        log = await logs.open()
+        [first, *_] = await log.append(draft("a", key="k"), draft("b", key="k"))
+        purged = await log.engine.purge("a", forget=False)
+        forgotten = await log.engine.purge("b", forget=True)
+        await logs.close(log)
+        again = await logs.open()
+        assert again.head_at_open == forgotten.id
+        page = await again.read({"a": 0, "b": 0})
+        assert page.messages == []
+        assert page.gaps == [Gap("a", purged.id, "expired"), Gap("b", forgotten.id, "reset")]
+        receipts = await again.append(draft("a", key="k"), draft("b", key="k"), draft("a"))
+        assert receipts[0] == first
+        assert [receipt.seq for receipt in receipts] == [1, 1, 2]
+
+    async def test_a_time_to_live_and_a_version_are_remembered(
+        self, logs: Logs, clock: Clock
+    ) -> None:
+        log = await logs.open()
+        [first] = await log.append(draft(version=5, ttl=10))
+        await logs.close(log)
+        again = await logs.open()
+        assert await again.append(draft(version=5)) == [first]
+        assert len((await again.read({"a": 0})).messages) == 1
+        clock.move(10)
+        assert (await again.read({"a": 0})).gaps == [Gap("a", first.id, "expired", 1)]
+        assert (await again.append(draft(version=6)))[0].seq == 2
+
     async def test_records_are_there(self, logs: Logs, clock: Clock) -> None:
         log = await logs.open()
         await log.engine.change("t", "brief", lambda _: b"1", 10)

@@ -114,6 +114,36 @@ class SharedContract(Contract):
         assert [m.seq for m in page.messages] == [m.seq for m in same.messages] == [8, 9, 10]
         assert page.gaps == same.gaps
 
+    async def test_purges_are_heard_of(self, logs: Logs) -> None:
+        one, other = await logs.open(), await logs.open()
+        await one.append(draft("a", key="k", version=9), draft("b"))
+        for forget in (False, True):
+            receipt = await one.engine.purge("a", forget=forget)
+            await other.fed_up_to(receipt.id)
+            assert facts(other.fed[-1]) == facts(one.fed[-1])
+            assert other.fed[-1].gap == ("reset" if forget else "expired")
+        [receipt] = await other.append(draft("a", key="k", version=1))
+        assert receipt.seq == 1
+        await one.fed_up_to(receipt.id)
+        assert one.fed[-1].seq == 1
+
+    async def test_versions_are_shared(self, logs: Logs) -> None:
+        one, other = await logs.open(), await logs.open()
+        answers = await asyncio.gather(
+            *(log.append(draft(version=n)) for n in range(1, 20) for log in (one, other))
+        )
+        receipts = [receipt for answer in answers for receipt in answer]
+        assert len({receipt.id for receipt in receipts}) == max(r.seq for r in receipts)
+        assert receipts[-1] == receipts[-2]
+
+    async def test_a_feed_gets_what_is_withdrawn_at_once(self, logs: Logs, clock: Clock) -> None:
+        one, other = await logs.open(), await logs.open()
+        [receipt] = await one.append(draft("a", b"1", ttl=0.001))
+        clock.move(1)
+        await one.clean()
+        await other.fed_up_to(receipt.id)
+        assert facts(other.fed[0]) == facts(one.fed[0])
+
     async def test_records_are_shared(self, logs: Logs) -> None:
         one, other = await logs.open(), await logs.open()
         await asyncio.gather(

@@ -55,9 +55,18 @@ class Storage(Protocol):
 _numbers = itertools.count()
 
 
-def draft(channel: str = "a", data: bytes | None = None, *, key: str | None = None) -> Draft:
-    """A message to publish; its data is a number of its own, unless given."""
-    return Draft(channel, b"%d" % next(_numbers) if data is None else data, key=key)
+def draft(
+    channel: str = "a",
+    data: bytes | None = None,
+    *,
+    key: str | None = None,
+    ttl: float | None = None,
+    version: int | None = None,
+) -> Draft:
+    """A message to publish; its data is a number of its own, unless given. ``ttl`` in seconds."""
+    data = b"%d" % next(_numbers) if data is None else data
+    ttl_ms = None if ttl is None else int(ttl * 1000)
+    return Draft(channel, data, key=key, ttl_ms=ttl_ms, version=version)
 
 
 def drafts(count: int, channel: str = "a") -> list[Draft]:
@@ -70,14 +79,14 @@ def retention(size: int, ttl: float) -> Retention:
     return Retention(size, int(ttl * 1_000_000))
 
 
-Facts = tuple[str, int, str, int, int, bytes, str | None, bytes | None, bool]
+Facts = tuple[str, int, str, int, int, bytes, str | None, bytes | None, bool, int, str | None]
 
 
 def facts(message: Message) -> Facts:
     """All that a message is, to be compared: messages themselves are equal only to themselves."""
     return (
         message.epoch, message.id, message.channel, message.seq, message.time,
-        message.data, message.event, message.headers, message.binary,
+        message.data, message.event, message.headers, message.binary, message.expires, message.gap,
     )  # fmt: skip
 
 
@@ -154,7 +163,7 @@ class Log:
             if not page.more:
                 assert page.position == upto
                 return messages, gaps
-            assert page.messages, "a page with more to come moves on"
+            assert page.messages or page.gaps, "a page with more to come moves on"
 
     async def newest(self, channel: str, upto: int | None = None) -> tuple[int, int]:
         """Id and time of a channel's newest message, up to the head unless told."""
@@ -203,6 +212,10 @@ class Logs:
         assert all(one < other for one, other in itertools.pairwise(fed))
         last_seq: dict[str, int] = {}
         for message in log.fed:
+            if message.gap is not None:
+                if message.gap == "reset":
+                    last_seq[message.channel] = 0
+                continue
             assert message.seq == last_seq.get(message.channel, message.seq - 1) + 1
             last_seq[message.channel] = message.seq
 

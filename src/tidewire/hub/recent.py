@@ -11,18 +11,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
-from tidewire.log.engine import page_of
+from tidewire.log.engine import Floor, page_of
 from tidewire.log.window import Window
 from tidewire.model import Message, Namespaces, Page
 
-_NO_FLOORS: dict[str, int] = {}
+_NO_FLOORS: dict[str, Floor] = {}
 
 
 class Recent:
     """Everything with an id above ``floor``, up to ``head``.
 
     At most *most* messages of *max_bytes* payload in all, and the newest ids of at most
-    *most_channels* channels. What *namespaces* say is discarded is not shown, though it is here.
+    *most_channels* channels. What *namespaces* say is discarded, or was purged, is not shown,
+    though it is here.
     """
 
     __slots__ = (
@@ -34,6 +35,7 @@ class Recent:
         "_namespaces",
         "_newest",
         "_order",
+        "_purged",
         "_windows",
         "floor",
         "head",
@@ -59,6 +61,7 @@ class Recent:
         self._bytes = 0
         self._order: deque[Message] = deque()
         self._windows: dict[str, Window] = {}
+        self._purged: dict[str, int] = {}  # up to which id; as long as the record of it is here
         self._newest: dict[str, tuple[int, int]] = {}
 
     def extend(self, messages: Iterable[Message]) -> None:
@@ -72,6 +75,8 @@ class Recent:
                 window = windows[channel] = Window()
             window.append(message)
             newest[channel] = (message.id, message.time)
+            if message.gap is not None:
+                self._purged[channel] = message.id
             self._bytes += message.size
             self.head = message.id
         while len(order) > self._most or self._bytes > self._max_bytes:
@@ -86,6 +91,8 @@ class Recent:
             del self._windows[message.channel]
         self._bytes -= message.size
         self.floor = message.id
+        if self._purged.get(message.channel) == message.id:
+            del self._purged[message.channel]
         message.forget_forms()
 
     def forget_below(self, id: int) -> None:
@@ -97,6 +104,7 @@ class Recent:
     def read(self, after: Mapping[str, int], upto: int, limit: int, max_bytes: int) -> Page | None:
         """The page that an engine would give, or ``None`` when only the engine can know."""
         messages: list[Message] = []
+        now_us = int(self._clock() * 1_000_000)
         floor = self.floor
         for channel, position in after.items():
             if position < floor:
@@ -105,19 +113,19 @@ class Recent:
                     return None
             elif window := self._windows.get(channel):
                 found = window.read(position, upto, limit + 1)
-                if found and self._is_discarded(found[0], window):
+                if found and self._is_discarded(found[0], window, now_us):
                     return None
                 messages += found
         if not messages:
             return Page([], [], upto, False)
         if len(after) > 1:
             messages.sort(key=_by_id)
-        return page_of(messages, _NO_FLOORS, after, upto, limit, max_bytes)
+        return page_of(messages, _NO_FLOORS, after, upto, limit, max_bytes, now_us // 1000)
 
-    def _is_discarded(self, message: Message, window: Window) -> bool:
+    def _is_discarded(self, message: Message, window: Window, now_us: int) -> bool:
         """Whether the log has discarded *message* by now: then there is a gap for it to tell."""
         size, ttl_us = self._namespaces.retention(message.channel)
-        if message.id < int(self._clock() * 1_000_000) - ttl_us:
+        if message.id < now_us - ttl_us or message.id <= self._purged.get(message.channel, 0):
             return True
         newest_discarded = window.from_end(size + 1)
         return newest_discarded is not None and message.id <= newest_discarded.id

@@ -199,14 +199,15 @@ class Session:
         """Move past *page* and return the bytes that carry it, ``b""`` for an empty one.
 
         What the first page of a channel finds missing was gone before it was asked for; later
-        it is gone because the subscriber was slow.
+        it is gone because the subscriber was slow, unless it was withdrawn: of those the log
+        says how many they are.
         """
         self.turn += 1  # a second read under way from the same place must not be taken too
         after = self.after
         for gap in page.gaps:
             # Told in its place in the order; not to be found again by the next read.
             after[gap.channel] = max(after[gap.channel], gap.id)
-            if gap.reason == "expired" and gap.channel not in self._unread:
+            if gap.reason == "expired" and not gap.skipped and gap.channel not in self._unread:
                 gap = gap._replace(reason="slow")
             self._gaps.append(gap)
         self._unread = _NONE

@@ -21,8 +21,9 @@ travels in the log, in its order.
 from __future__ import annotations
 
 from asyncio import Future
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tidewire.model import Draft, Gap, Message, Namespaces, Page, Receipt, Since
 
@@ -41,6 +42,9 @@ class Engine(Protocol):
 
     #: How much of each channel is kept.
     namespaces: Namespaces
+
+    #: What was given up before its time because a bound was reached, by reason.
+    drops: Counter[str]
 
     async def open(self, feed: Feed) -> int:
         """Start, and return the id of the newest message (0 when there is none).
@@ -122,30 +126,63 @@ class Engine(Protocol):
         ...
 
 
+class Floor(NamedTuple):
+    """What a channel has discarded: all up to ``id``, of which up to ``forgotten`` by request."""
+
+    id: int
+    forgotten: int = 0
+
+
 def page_of(
     messages: list[Message],
-    floors: Mapping[str, int],
+    floors: Mapping[str, Floor],
     after: Mapping[str, int],
     upto: int,
     limit: int,
     max_bytes: int,
+    now_ms: int,
 ) -> Page:
     """Cut *messages*, in id order, to one page; name the channels whose floor is past the reader.
 
     *messages* must hold up to *limit* + 1 of each channel, so that a cut is noticed and nothing
-    below it is missing.
+    below it is missing. Those that are withdrawn by *now_ms* count, and become gaps.
     """
     gaps = [
-        Gap(channel, floor, "expired")
+        Gap(channel, floor.id, "reset" if after[channel] < floor.forgotten else "expired")
         for channel, floor in floors.items()
-        if after[channel] < floor
+        if after[channel] < floor.id
     ]
     count = size = 0
+    withdrawn = False
     for message in messages[:limit]:
         size += message.size
         if size > max_bytes and count:
             break
         count += 1
-    if count < len(messages):
-        return Page(messages[:count], gaps, messages[count - 1].id, True)
-    return Page(messages, gaps, upto, False)
+        if message.expires and message.is_withdrawn(now_ms):
+            withdrawn = True
+    more = count < len(messages)
+    if more:
+        messages = messages[:count]
+        upto = messages[-1].id
+    if withdrawn:
+        messages = _without_withdrawn(messages, gaps, now_ms)
+    return Page(messages, gaps, upto, more)
+
+
+def _without_withdrawn(messages: list[Message], gaps: list[Gap], now_ms: int) -> list[Message]:
+    """The messages that are there; of a channel's consecutive others one gap is added to *gaps*."""
+    kept: list[Message] = []
+    runs: dict[str, int] = {}
+    for message in messages:
+        channel = message.channel
+        if not message.is_withdrawn(now_ms):
+            kept.append(message)
+            runs.pop(channel, None)
+        elif channel in runs:
+            index = runs[channel]
+            gaps[index] = Gap(channel, message.id, "expired", gaps[index].skipped + 1)
+        else:
+            runs[channel] = len(gaps)
+            gaps.append(Gap(channel, message.id, "expired", 1))
+    return kept

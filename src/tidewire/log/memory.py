@@ -6,24 +6,36 @@ import asyncio
 import heapq
 import time
 from asyncio import Future
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from tidewire.log.engine import Change, Feed, page_of
+from tidewire.log.engine import Change, Feed, Floor, page_of
 from tidewire.log.window import Window
 from tidewire.model import Draft, Message, Namespaces, Page, Receipt, Since
 from tidewire.model.cursor import new_epoch
 
 _SWEEP_SECONDS = 1.0
 _SWEEP_CHANNELS = 2_000
+_SWEEP_MESSAGES = 20_000
 _SWEEP_ENTRIES = 5_000
+MOST_KEYS = 1_000_000
 
 
 class _Channel:
     """One channel's messages, and what must outlive them."""
 
-    __slots__ = ("discarded", "last_id", "last_time", "seq", "window")
+    __slots__ = (
+        "discarded",
+        "forgotten",
+        "last_id",
+        "last_time",
+        "newest_version",
+        "next_withdrawal",
+        "seq",
+        "version",
+        "window",
+    )
 
     def __init__(self) -> None:
         self.window = Window()
@@ -31,6 +43,10 @@ class _Channel:
         self.last_id = 0
         self.last_time = 0
         self.discarded = 0
+        self.forgotten = 0
+        self.next_withdrawal = 0  # Unix ms; 0: none to come
+        self.version = 0
+        self.newest_version: Receipt | None = None
 
 
 class MemoryEngine:
@@ -45,6 +61,7 @@ class MemoryEngine:
     ) -> None:
         self.epoch = new_epoch()
         self.namespaces = namespaces
+        self.drops: Counter[str] = Counter()
         self._key_window = idempotency_window
         self._clock = clock
         self._channels: dict[str, _Channel] = {}
@@ -78,27 +95,31 @@ class MemoryEngine:
         accepted: list[Message] = []
         receipts: list[Receipt] = []
         for draft in drafts:
-            if draft.key is not None and (first := self._first_receipt(draft, now)) is not None:
-                receipts.append(first)
-                continue
-            message = self._accept(draft, now_us, now_ms)
+            channel = self._channels.get(draft.channel)
+            if channel is None:
+                channel = self._channels[draft.channel] = _Channel()
+            if draft.key is not None or draft.version is not None:
+                earlier = self._earlier_receipt(channel, draft, now)
+                if earlier is not None:
+                    receipts.append(earlier)
+                    continue
+            message = self._accept(channel, draft, now_us, now_ms)
             accepted.append(message)
             receipt = Receipt(draft.channel, message.id, message.seq)
             receipts.append(receipt)
+            if draft.version is not None:
+                channel.version = draft.version
+                channel.newest_version = receipt
             if draft.key is not None:
-                self._keys[draft.channel, draft.key] = (now + self._key_window, receipt)
-                self._keys.move_to_end((draft.channel, draft.key))
+                self._remember((draft.channel, draft.key), receipt, now)
         if accepted and self._feed is not None:
             self._feed(accepted)
         future = self._loop.create_future()
         future.set_result(receipts)
         return future
 
-    def _accept(self, draft: Draft, now_us: int, now_ms: int) -> Message:
+    def _accept(self, channel: _Channel, draft: Draft, now_us: int, now_ms: int) -> Message:
         name = draft.channel
-        channel = self._channels.get(name)
-        if channel is None:
-            channel = self._channels[name] = _Channel()
         self._last_id = id = now_us if now_us > self._last_id else self._last_id + 1
         channel.seq += 1
         channel.last_id = id
@@ -107,32 +128,69 @@ class MemoryEngine:
             self.epoch, id, name, channel.seq, now_ms,
             draft.data, draft.event, draft.headers, draft.binary,
         )  # fmt: skip
+        if draft.ttl_ms is not None:
+            message.expires = expires = now_ms + draft.ttl_ms
+            channel.next_withdrawal = min(channel.next_withdrawal or expires, expires)
         window = channel.window
         window.append(message)
         if len(window) > self.namespaces.retention(name).size:
             channel.discarded = window.drop_oldest().id
         return message
 
-    def _first_receipt(self, draft: Draft, now: float) -> Receipt | None:
-        known = self._keys.get((draft.channel, draft.key or ""))
-        return None if known is None or known[0] <= now else known[1]
+    def _earlier_receipt(self, channel: _Channel, draft: Draft, now: float) -> Receipt | None:
+        """The receipt of the message that makes *draft* superfluous, if there is one."""
+        if draft.key is not None:
+            expires, receipt = self._keys.get((draft.channel, draft.key), (0.0, None))
+            if receipt is not None and expires > now and receipt.id > channel.forgotten:
+                return receipt
+        if draft.version is not None and draft.version <= channel.version:
+            return channel.newest_version
+        return None
+
+    def _remember(self, key: tuple[str, str], receipt: Receipt, now: float) -> None:
+        keys = self._keys
+        keys[key] = (now + self._key_window, receipt)
+        keys.move_to_end(key)
+        if len(keys) > MOST_KEYS:
+            keys.popitem(last=False)
+            self.drops["key"] += 1
+
+    def purge(self, channel: str, *, forget: bool) -> Future[Receipt]:
+        known = self._channels.setdefault(channel, _Channel())
+        now_us = int(self._clock() * 1_000_000)
+        self._last_id = id = max(now_us, self._last_id + 1)
+        known.window = Window()
+        known.next_withdrawal = 0
+        known.last_id = known.discarded = id
+        known.last_time = now_us // 1000
+        if forget:
+            known.seq = known.version = 0
+            known.forgotten = id
+        if self._feed is not None:
+            reason = "reset" if forget else "expired"
+            self._feed([Message(self.epoch, id, channel, 0, now_us // 1000, b"", gap=reason)])
+        future: Future[Receipt] = self._loop.create_future()
+        future.set_result(Receipt(channel, id, 0))
+        return future
 
     # Reading
 
     async def read(self, after: Mapping[str, int], upto: int, limit: int, max_bytes: int) -> Page:
         messages: list[Message] = []
-        floors: dict[str, int] = {}
+        floors: dict[str, Floor] = {}
         for name, position in after.items():
             channel = self._channels.get(name)
             if channel is None:
                 continue
-            floors[name] = floor = self._floor(name, channel)
+            floor = self._floor(name, channel)
+            floors[name] = Floor(floor, channel.forgotten)
             found = channel.window.read(max(position, floor), upto, limit + 1)
             # Readers keep encodings on what they get; those must not stay with what is stored.
             messages += [message.bare() for message in found]
         if len(after) > 1:
             messages.sort(key=_by_id)
-        return page_of(messages, floors, after, upto, limit, max_bytes)
+        now_ms = int(self._clock() * 1000)
+        return page_of(messages, floors, after, upto, limit, max_bytes, now_ms)
 
     async def starts(self, channels: Iterable[str], since: Since) -> dict[str, int]:
         return {name: self._start(name, since) for name in channels}
@@ -206,9 +264,6 @@ class MemoryEngine:
             ),
         )
 
-    def purge(self, channel: str, *, forget: bool) -> Future[Receipt]:
-        raise NotImplementedError
-
     # Discarding
 
     def _floor(self, name: str, channel: _Channel) -> int:
@@ -223,12 +278,20 @@ class MemoryEngine:
 
     def _sweep(self) -> None:
         """Drop what is too old, a bounded amount at a time."""
+        now = self._clock()
+        now_ms = int(now * 1000)
         if not self._unswept:
             self._unswept = list(self._channels)
+        looked_at = 0
         for _ in range(min(_SWEEP_CHANNELS, len(self._unswept))):
             name = self._unswept.pop()
-            self._floor(name, self._channels[name])
-        now = self._clock()
+            channel = self._channels[name]
+            self._floor(name, channel)
+            if 0 < channel.next_withdrawal <= now_ms:
+                looked_at += len(channel.window)
+                channel.next_withdrawal = channel.window.withdraw(now_ms)
+                if looked_at > _SWEEP_MESSAGES:
+                    break
         more = _drop_expired(self._keys, now)
         for records in self._records.values():
             more |= _drop_expired(records, now)

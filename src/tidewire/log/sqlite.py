@@ -12,6 +12,7 @@ import logging
 import sqlite3
 import time
 from asyncio import Future
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -55,6 +56,7 @@ class SqliteEngine:
         self.epoch = ""
         self._path = path
         self.namespaces = namespaces
+        self.drops: Counter[str] = Counter()
         self._key_window = idempotency_window
         self._clock = clock
         self._waiting: list[_Waiting] = []
@@ -112,6 +114,9 @@ class SqliteEngine:
 
     def append(self, drafts: Sequence[Draft]) -> Future[list[Receipt]]:
         return self._write(lambda group: group.append(drafts), len(drafts))
+
+    def purge(self, channel: str, *, forget: bool) -> Future[Receipt]:
+        return self._write(lambda group: group.purge(channel, forget=forget))
 
     def change(self, table: str, key: str, change: Change, ttl: float) -> Future[bytes | None]:
         return self._write(lambda group: group.change(table, key, change, ttl))
@@ -211,9 +216,6 @@ class SqliteEngine:
     ) -> list[tuple[str, bytes]]:
         worker, reader = self._next_reader()
         return await worker.submit(partial(reader.scan, table, prefix, after, limit))
-
-    def purge(self, channel: str, *, forget: bool) -> Future[Receipt]:
-        raise NotImplementedError
 
     # In the background
 

@@ -32,8 +32,13 @@ CREATE TABLE channels (
     seq INTEGER NOT NULL,
     last_id INTEGER NOT NULL,
     last_time INTEGER NOT NULL,
+    version INTEGER NOT NULL DEFAULT 0,
+    version_id INTEGER NOT NULL DEFAULT 0,
+    version_seq INTEGER NOT NULL DEFAULT 0,
     discarded_seq INTEGER NOT NULL DEFAULT 0,
-    discarded_id INTEGER NOT NULL DEFAULT 0
+    discarded_id INTEGER NOT NULL DEFAULT 0,
+    forgotten_id INTEGER NOT NULL DEFAULT 0,
+    deleted_id INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE TABLE messages (
     id INTEGER PRIMARY KEY,
@@ -43,9 +48,12 @@ CREATE TABLE messages (
     data BLOB NOT NULL,
     event TEXT,
     headers BLOB,
-    binary INTEGER NOT NULL
+    binary INTEGER NOT NULL,
+    expires INTEGER NOT NULL,
+    gap TEXT
 ) STRICT;
 CREATE INDEX messages_by_channel ON messages (channel, id);
+CREATE INDEX messages_by_expiry ON messages (expires) WHERE expires > 0 AND gap IS NULL;
 CREATE TABLE keys (
     channel INTEGER NOT NULL,
     key TEXT NOT NULL,
@@ -65,8 +73,10 @@ CREATE TABLE records (
 CREATE INDEX records_by_expiry ON records (expires);
 """
 
-#: Of ``messages m JOIN channels c``, in the order in which ``message_of`` takes them.
-COLUMNS = "m.id, c.name, m.seq, m.time, m.data, m.event, m.headers, m.binary"
+#: What ``message_of`` takes, of ``messages m JOIN channels c``.
+COLUMNS = "m.id, c.name, m.seq, m.time, m.data, m.event, m.headers, m.binary, m.expires, m.gap"
+
+Row = tuple[int, str, int, int, bytes, str | None, bytes | None, int, int, str | None]
 
 
 def connect(path: str) -> sqlite3.Connection:
@@ -156,9 +166,9 @@ def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
         raise EngineUnavailable(f"the log cannot be read: {error}") from error
 
 
-def message_of(
-    epoch: str, row: tuple[int, str, int, int, bytes, str | None, bytes | None, int]
-) -> Message:
+def message_of(epoch: str, row: Row) -> Message:
     """The message that a row holds."""
-    id, channel, seq, at, data, event, headers, binary = row
-    return Message(epoch, id, channel, seq, at, data, event, headers, bool(binary))
+    id, channel, seq, at, data, event, headers, binary, expires, gap = row
+    if gap is not None:
+        seq = 0  # the row's is its place in the channel
+    return Message(epoch, id, channel, seq, at, data, event, headers, bool(binary), expires, gap)

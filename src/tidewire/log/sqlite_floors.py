@@ -9,17 +9,22 @@ from typing import NamedTuple
 from tidewire.model import Namespaces
 
 #: Of ``channels``, in the order of ``Channel``.
-CHANNEL_COLUMNS = "number, name, seq, discarded_seq, discarded_id"
+CHANNEL_COLUMNS = "number, name, seq, discarded_seq, discarded_id, forgotten_id"
 
 
 class Channel(NamedTuple):
-    """A channel's row, as far as discarding goes."""
+    """A channel's row, as far as discarding goes.
+
+    All up to ``discarded_id`` is discarded, deleted or not yet, and ``discarded_seq`` is the last
+    ``seq`` of that; up to ``forgotten_id`` it belongs to an earlier life of the channel.
+    """
 
     number: int
     name: str
     seq: int
     discarded_seq: int
     discarded_id: int
+    forgotten_id: int
 
 
 class Floors:
@@ -40,8 +45,8 @@ class Floors:
         excess = channel.seq - channel.discarded_seq - size
         if excess > 0:
             row = run(
-                "SELECT id FROM messages WHERE channel = ? ORDER BY id LIMIT 1 OFFSET ?",
-                (channel.number, excess - 1),
+                "SELECT id FROM messages WHERE channel = ? AND id > ? ORDER BY id LIMIT 1 OFFSET ?",
+                (channel.number, floor, excess - 1),
             ).fetchone()
             if row is not None:
                 floor = max(floor, row[0])

@@ -13,7 +13,7 @@ from tidewire.model import Namespaces
 _ROWS = 2_000
 _CHANNELS = 500
 # Discarded messages stay in the file so long, for the feeds of other processes.
-_FEED_SECONDS = 10.0
+_FEED_US = 10_000_000
 
 
 class Pruner:
@@ -38,6 +38,7 @@ class Pruner:
             return (
                 max(
                     self._messages(),
+                    self._payloads(now_us),
                     self._keys(now_us),
                     prune_records(self._connection, now_us, _ROWS),
                 )
@@ -48,7 +49,7 @@ class Pruner:
         left = _ROWS
         rows = self._connection.execute(
             f"SELECT {CHANNEL_COLUMNS} FROM channels "  # noqa: S608
-            "WHERE number > ? AND seq > discarded_seq ORDER BY number LIMIT ?",
+            "WHERE number > ? AND last_id > deleted_id ORDER BY number LIMIT ?",
             (self._after, _CHANNELS),
         ).fetchall()
         for row in rows:
@@ -63,9 +64,7 @@ class Pruner:
 
     def _channel(self, channel: Channel, most: int) -> int:
         run = self._connection.execute
-        floor = min(self._floors.of(channel), int((self._clock() - _FEED_SECONDS) * 1_000_000))
-        if floor <= channel.discarded_id:
-            return 0
+        floor = min(self._floors.of(channel), int(self._clock() * 1_000_000) - _FEED_US)
         doomed = run(
             "SELECT id, seq FROM messages WHERE channel = ? AND id <= ? ORDER BY id LIMIT ?",
             (channel.number, floor, most),
@@ -73,11 +72,22 @@ class Pruner:
         if doomed:
             last_id, last_seq = doomed[-1]
             run("DELETE FROM messages WHERE channel = ? AND id <= ?", (channel.number, last_id))
-            run(
-                "UPDATE channels SET discarded_id = ?, discarded_seq = ? WHERE number = ?",
-                (last_id, last_seq, channel.number),
-            )
+            run("UPDATE channels SET deleted_id = ? WHERE number = ?", (last_id, channel.number))
+            if last_id > channel.discarded_id:
+                run(
+                    "UPDATE channels SET discarded_id = ?, discarded_seq = ? WHERE number = ?",
+                    (last_id, last_seq, channel.number),
+                )
         return len(doomed)
+
+    def _payloads(self, now_us: int) -> int:
+        """Empty the messages whose time to live is over. The rows stay: they have their place."""
+        return self._connection.execute(
+            "UPDATE messages SET data = x'', event = NULL, headers = NULL, gap = 'expired' "
+            "WHERE id IN (SELECT id FROM messages WHERE expires > 0 AND gap IS NULL "
+            "AND expires <= ? ORDER BY expires LIMIT ?)",
+            ((now_us - _FEED_US) // 1000, _ROWS),
+        ).rowcount
 
     def _keys(self, now_us: int) -> int:
         return self._connection.execute(

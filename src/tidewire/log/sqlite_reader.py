@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from tidewire.log.engine import page_of
+from tidewire.log.engine import Floor, page_of
 from tidewire.log.sqlite_file import connect, message_of, snapshot
 from tidewire.log.sqlite_floors import CHANNEL_COLUMNS, Channel, Floors
 from tidewire.log.sqlite_records import records_of, value_of
@@ -35,16 +35,17 @@ class Reader:
         """The engine's ``read``, in one snapshot of the file."""
         run = self._connection.execute
         messages: list[Message] = []
-        floors: dict[str, int] = {}
+        floors: dict[str, Floor] = {}
         with snapshot(self._connection):
             for name, position in after.items():
                 channel = self._channel(name)
                 if channel is None:
                     continue
-                floors[name] = floor = self._floors.of(channel)
+                floor = self._floors.of(channel)
+                floors[name] = Floor(floor, channel.forgotten_id)
                 rows = run(
-                    "SELECT id, ?, seq, time, data, event, headers, binary FROM messages "
-                    "WHERE channel = ? AND id > ? AND id <= ? ORDER BY id LIMIT ?",
+                    "SELECT id, ?, seq, time, data, event, headers, binary, expires, gap "
+                    "FROM messages WHERE channel = ? AND id > ? AND id <= ? ORDER BY id LIMIT ?",
                     (name, channel.number, max(position, floor), upto, limit + 1),
                 )
                 size = 0
@@ -55,7 +56,8 @@ class Reader:
                         break
         if len(after) > 1:
             messages.sort(key=lambda message: message.id)
-        return page_of(messages, floors, after, upto, limit, max_bytes)
+        now_ms = self._now_us() // 1000
+        return page_of(messages, floors, after, upto, limit, max_bytes, now_ms)
 
     def starts(self, channels: Iterable[str], since: Since) -> dict[str, int]:
         """The engine's ``starts``."""
@@ -85,7 +87,7 @@ class Reader:
         with snapshot(self._connection):
             for name in channels:
                 row = run(
-                    "SELECT last_id, last_time, number, discarded_id FROM channels WHERE name = ?",
+                    "SELECT last_id, last_time, number, deleted_id FROM channels WHERE name = ?",
                     (name,),
                 ).fetchone()
                 if row is None:
@@ -98,8 +100,8 @@ class Reader:
                         "ORDER BY id DESC LIMIT 1",
                         (row[2], upto),
                     ).fetchone()
-                    discarded_id = min(row[3], upto)
-                    found[name] = before or (discarded_id, discarded_id // 1000)
+                    deleted_id = min(row[3], upto)
+                    found[name] = before or (deleted_id, deleted_id // 1000)
         return found
 
     def head(self) -> int:

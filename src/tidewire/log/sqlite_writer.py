@@ -28,12 +28,15 @@ class Committed(NamedTuple):
 
 
 class _Channel:
-    __slots__ = ("last_id", "number", "seq")
+    __slots__ = ("forgotten", "last_id", "newest", "number", "seq", "version")
 
-    def __init__(self, number: int, seq: int) -> None:
+    def __init__(self, number: int, seq: int, forgotten: int, version: int) -> None:
         self.number = number
         self.seq = seq
-        self.last_id = 0
+        self.forgotten = forgotten
+        self.version = version
+        self.last_id = 0  # until this transaction gives one
+        self.newest: Receipt | None = None  # of the newest version, if it is of this transaction
 
 
 class Group:
@@ -62,10 +65,10 @@ class Group:
         receipts: list[Receipt] = []
         for draft in drafts:
             channel = channels.get(draft.channel) or self._channel(draft.channel)
-            if draft.key is not None:
-                first = self._first_receipt(channel.number, draft.channel, draft.key)
-                if first is not None:
-                    receipts.append(first)
+            if draft.key is not None or draft.version is not None:
+                earlier = self._earlier_receipt(channel, draft)
+                if earlier is not None:
+                    receipts.append(earlier)
                     continue
             last_id = now_us if now_us > last_id else last_id + 1
             channel.seq += 1
@@ -74,17 +77,46 @@ class Group:
             receipts.append(receipt)
             if draft.key is not None:
                 self._keys[channel.number, draft.key] = receipt
+            if draft.version is not None:
+                channel.version = draft.version
+                channel.newest = receipt
+            expires = 0 if draft.ttl_ms is None else now_ms + draft.ttl_ms
             message = Message(
                 epoch, last_id, draft.channel, channel.seq, now_ms,
-                draft.data, draft.event, draft.headers, draft.binary,
+                draft.data, draft.event, draft.headers, draft.binary, expires,
             )  # fmt: skip
             messages.append(message)
             rows += (
                 last_id, channel.number, channel.seq, now_ms,
-                draft.data, draft.event, draft.headers, draft.binary,
+                draft.data, draft.event, draft.headers, draft.binary, expires, None,
             )  # fmt: skip
         self._last_id = last_id
         return receipts
+
+    def purge(self, name: str, *, forget: bool) -> Receipt:
+        """The engine's ``purge``."""
+        run = self._connection.execute
+        channel = self._channels.get(name) or self._channel(name)
+        self._last_id = id = max(self._now_us, self._last_id + 1)
+        channel.last_id = id
+        if forget:
+            channel.seq = channel.version = 0
+            channel.newest = None
+            channel.forgotten = id
+            run(
+                "UPDATE channels SET version = 0, forgotten_id = ? WHERE number = ?",
+                (id, channel.number),
+            )
+        run(
+            "UPDATE channels SET discarded_id = ?, discarded_seq = ? WHERE number = ?",
+            (id, channel.seq, channel.number),
+        )
+        now_ms = self._now_us // 1000
+        reason = "reset" if forget else "expired"
+        self.messages.append(Message(self._epoch, id, name, 0, now_ms, b"", gap=reason))
+        # The feeds of other processes find it there.
+        self._rows += (id, channel.number, 0, now_ms, b"", None, None, False, 0, reason)
+        return Receipt(name, id, 0)
 
     def change(self, table: str, key: str, change: Change, ttl: float) -> bytes | Exception | None:
         """The engine's ``change``; what *change* raises is returned: it is this caller's alone."""
@@ -99,15 +131,16 @@ class Group:
         """Bring everything to the file."""
         run, run_many = self._connection.execute, self._connection.executemany
         if self._rows:
-            self._insert("INSERT INTO messages VALUES ", 8)
+            self._insert("INSERT INTO messages VALUES ", 10)
             now_ms = self._now_us // 1000
+            changed = [c for c in self._channels.values() if c.last_id]
             run_many(
                 "UPDATE channels SET seq = ?, last_id = ?, last_time = ? WHERE number = ?",
-                [
-                    (c.seq, c.last_id, now_ms, c.number)
-                    for c in self._channels.values()
-                    if c.last_id
-                ],
+                [(c.seq, c.last_id, now_ms, c.number) for c in changed],
+            )
+            run_many(
+                "UPDATE channels SET version = ?, version_id = ?, version_seq = ? WHERE number = ?",
+                [(c.version, c.newest.id, c.newest.seq, c.number) for c in changed if c.newest],
             )
             run("UPDATE log SET last_id = ?", (self._last_id,))
         if self._keys:
@@ -134,26 +167,39 @@ class Group:
     def _channel(self, name: str) -> _Channel:
         """The channel's row, made where it is missing."""
         run = self._connection.execute
-        row = run("SELECT number, seq FROM channels WHERE name = ?", (name,)).fetchone()
+        row = run(
+            "SELECT number, seq, forgotten_id, version FROM channels WHERE name = ?", (name,)
+        ).fetchone()
         if row is None:
             number = run(
                 "INSERT INTO channels (name, seq, last_id, last_time) VALUES (?, 0, 0, 0)", (name,)
             ).lastrowid
             assert number is not None
-            row = number, 0
+            row = number, 0, 0, 0
         channel = self._channels[name] = _Channel(*row)
         return channel
 
-    def _first_receipt(self, number: int, name: str, key: str) -> Receipt | None:
-        receipt = self._keys.get((number, key))
-        if receipt is None:
-            row = self._connection.execute(
-                "SELECT id, seq FROM keys WHERE channel = ? AND key = ? AND expires > ?",
-                (number, key, self._now_us),
-            ).fetchone()
-            if row is not None:
-                receipt = Receipt(name, *row)
-        return receipt
+    def _earlier_receipt(self, channel: _Channel, draft: Draft) -> Receipt | None:
+        """The receipt of the message that makes *draft* superfluous, if there is one."""
+        run = self._connection.execute
+        if draft.key is not None:
+            receipt = self._keys.get((channel.number, draft.key))
+            if receipt is None:
+                row = run(
+                    "SELECT id, seq FROM keys WHERE channel = ? AND key = ? AND expires > ?",
+                    (channel.number, draft.key, self._now_us),
+                ).fetchone()
+                receipt = None if row is None else Receipt(draft.channel, *row)
+            if receipt is not None and receipt.id > channel.forgotten:
+                return receipt
+        if draft.version is None or draft.version > channel.version:
+            return None
+        if channel.newest is not None:
+            return channel.newest
+        row = run(
+            "SELECT version_id, version_seq FROM channels WHERE number = ?", (channel.number,)
+        ).fetchone()
+        return Receipt(draft.channel, *row)
 
 
 Work = Callable[[Group], object]

@@ -76,6 +76,20 @@ class Window:
         self._first = 0
         return last
 
+    def withdraw(self, now_ms: int) -> int:
+        """Empty the messages that are withdrawn by *now_ms*; when the next one will be; 0: none."""
+        messages = self._messages
+        earliest = 0
+        for index in range(self._first, len(messages)):
+            expires = messages[index].expires
+            if not expires:
+                continue
+            if expires > now_ms:
+                earliest = min(earliest or expires, expires)
+            elif messages[index].gap is None:
+                messages[index] = messages[index].withdrawn()
+        return earliest
+
     def read(self, after: int, upto: int, limit: int) -> list[Message]:
         """At most *limit* messages with ids above *after*, none above *upto*."""
         messages = self._messages
