@@ -60,6 +60,7 @@ class Hub:
         self.engine = engine
         self.recent = Recent(0, engine.namespaces)
         self.position = 0
+        self.messages = 0  # that came from the log
         self.slow_sessions = 0
         self.drops: Counter[str] = Counter()  # by reason
         self.behind: set[Session] = set()  # all that are not live
@@ -156,6 +157,7 @@ class Hub:
         self._ticking = False
         if self._fed:
             fed, self._fed = self._fed, []
+            self.messages += len(fed)
             holes = self._sequences.holes(fed)
             self.recent.extend(fed)
             for hole in holes:
@@ -294,6 +296,11 @@ class Hub:
                 del audiences[audience]
                 if not audiences:
                     del self._by_channel[channel]
+
+    @property
+    def live_sessions(self) -> int:
+        """How many sessions are live."""
+        return sum(len(audience.members) for audience in self._audiences.values())
 
     def count_slow(self) -> None:
         """Count a session that fell behind because its client took its bytes too slowly."""

@@ -1,0 +1,111 @@
+"""``GET /metrics``: what Prometheus is told of this worker.
+
+Nothing is counted for it alone. The server's own counters, and its tables, are read at the moment
+of the scrape.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from tidewire.server.request import Request
+from tidewire.transports.long_poll import LongPoll
+from tidewire.transports.sse import EventStream
+from tidewire.transports.websocket import WebSocket
+
+if TYPE_CHECKING:
+    from tidewire.server.app import App
+    from tidewire.server.connection import Connection
+
+# Told from the start, so that what watches them sees the first one come.
+_REASONS = (
+    "dead_lettered",
+    "disconnected",
+    "expired",
+    "hole",
+    "key",
+    "redelivered",
+    "reset",
+    "skipped",
+    "slow",
+    "stalled",
+)
+
+_TRANSPORTS = {WebSocket: "websocket", EventStream: "sse", LongPoll: "longpoll"}
+
+
+class Metrics:
+    """The metrics of one worker's *app*."""
+
+    def __init__(self, app: App) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_Counters(app))
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+
+    def answer(self, accept: str) -> tuple[bytes, str]:
+        """The text for a scraper with this ``Accept`` header, and its content type."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+
+class _Counters(Collector):
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def collect(self) -> Iterator[Metric]:
+        app, hub = self._app, self._app.hub
+        connections = GaugeMetricFamily(
+            "tidewire_connections", "Open connections by what they are.", labels=["transport"]
+        )
+        for transport, count in _by_transport(app).items():
+            connections.add_metric([transport], count)
+        yield connections
+        sessions = GaugeMetricFamily(
+            "tidewire_sessions", "Subscribers by where they are in the log.", labels=["state"]
+        )
+        sessions.add_metric(["live"], hub.live_sessions)
+        sessions.add_metric(["catching_up"], len(hub.behind))
+        yield sessions
+        yield CounterMetricFamily(
+            "tidewire_messages", "Messages that came from the log.", hub.messages
+        )
+        yield GaugeMetricFamily(
+            "tidewire_position",
+            "Id of the newest message handed out.",
+            hub.position,
+        )
+        yield CounterMetricFamily(
+            "tidewire_slow", "How often a client took its bytes too slowly.", hub.slow_sessions
+        )
+        drops = CounterMetricFamily(
+            "tidewire_drops",
+            "What did not go its usual way, by reason; see the documentation.",
+            labels=["reason"],
+        )
+        counts = dict.fromkeys(_REASONS, 0) | hub.drops | hub.engine.drops
+        for reason, count in sorted(counts.items()):
+            drops.add_metric([reason], count)
+        yield drops
+
+
+def _by_transport(app: App) -> Counter[str]:
+    counts = Counter(dict.fromkeys((*_TRANSPORTS.values(), "http"), 0))
+    for connection in app.connections:
+        kind = type(connection.stream or connection.pending)
+        counts[_TRANSPORTS.get(kind, "http")] += 1
+    return counts
+
+
+def metrics(app: App, request: Request, connection: Connection) -> None:
+    """``GET /metrics``: the text format of Prometheus, or OpenMetrics for who asks for it."""
+    body, content_type = app.metrics.answer(request.header(b"accept") or "")
+    headers = f"Content-Type: {content_type}\r\nCache-Control: no-store\r\n".encode()
+    connection.respond(200, headers, body)
