@@ -17,10 +17,11 @@ LAYERS = {
     "settings": set[str](),
     "access": set[str](),
     "log": {"model"},
+    "uploads": {"model", "log"},
     "hub": {"model", "log"},
-    "transports": {"model", "log", "hub"},
+    "transports": {"model", "log", "hub", "uploads"},
     "console": set[str](),
-    "server": {"model", "settings", "access", "log", "hub", "transports", "console"},
+    "server": {"model", "settings", "access", "log", "hub", "uploads", "transports", "console"},
     "client": set[str](),
     "cli": {"model", "settings", "server", "client"},
 }

@@ -52,6 +52,9 @@ class Ok(msgspec.Struct, tag="ok", tag_field="type", omit_defaults=True):
     gaps: list[dict[str, str]] | None = None
     messages: list[Any] | None = None
     results: list[dict[str, Any]] | None = None
+    upload: str | None = None
+    number: int | None = None
+    offset: int | None = None
 
 
 class Error(msgspec.Struct, tag="error", tag_field="type", omit_defaults=True):
@@ -60,8 +63,17 @@ class Error(msgspec.Struct, tag="error", tag_field="type", omit_defaults=True):
     code: str
     message: str
     ref: int | str | None = None
+    upload: str | None = None
+    offset: int | None = None
 
 
-Control = Ready | GapNotice | Close | Ok | Error
+class Progress(msgspec.Struct, tag="progress", tag_field="type"):
+    """The first ``offset`` bytes of an upload are safely kept."""
+
+    upload: str
+    offset: int
+
+
+Control = Ready | GapNotice | Close | Ok | Error | Progress
 
 encode_control = msgspec.json.Encoder().encode

@@ -11,7 +11,7 @@ from tidewire.access.origins import Origins, is_loopback
 from tidewire.console import static_files
 from tidewire.hub import Hub, SessionRecords
 from tidewire.model import Forbidden, MethodNotAllowed, NotFound, TidewireError, Unavailable
-from tidewire.server import choosing, polls, producing, streams, subscribing
+from tidewire.server import choosing, managing, metrics, polls, producing, streams, subscribing
 from tidewire.server.request import Handler, HttpLimits, Request
 from tidewire.server.response import JSON, NO_SNIFF, problem
 from tidewire.server.wheel import Wheel
@@ -19,6 +19,7 @@ from tidewire.settings import Settings
 from tidewire.transports.dialogue import Rules
 from tidewire.transports.publish import Limits
 from tidewire.transports.short_poll import ShortPolls
+from tidewire.uploads import Intake
 
 if TYPE_CHECKING:
     from tidewire.server.connection import Connection
@@ -32,7 +33,13 @@ _EXPOSED = b"ETag, Last-Modified, Retry-After, Tidewire-Cursor, Tidewire-Poll-In
 class App:
     """Everything that the connections of one worker share."""
 
-    def __init__(self, settings: Settings, hub: Hub, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        hub: Hub,
+        loop: asyncio.AbstractEventLoop,
+        uploads: Intake | None = None,
+    ) -> None:
         self.settings = settings
         self.hub = hub
         self.loop = loop
@@ -45,13 +52,12 @@ class App:
             settings.keepalive_timeout,
         )
         self.publish_limits = Limits(settings.max_message_size, settings.max_json_depth)
-        self.command_rules = Rules(self.publish_limits, settings.max_channels)
+        self.command_rules = Rules(self.publish_limits, settings.max_channels, uploads)
         self.stall_timeout = settings.stall_timeout
         self.draining = False
         self.connections: set[Connection] = set()
         self.nobody = asyncio.Event()  # set while there is no connection
         self.nobody.set()
-        self.stalled_clients = 0
         self.origins = Origins(
             settings.allowed_origins,
             settings.allowed_hosts,
@@ -63,6 +69,7 @@ class App:
         self.poll_answers = polls.PollAnswers(hub)
         self.subscribers = subscribing.Subscribers()
         self.sessions = SessionRecords(hub.engine, settings.session_ttl)
+        self.metrics = metrics.Metrics(self)
         self._prefix = settings.path_prefix.encode()
         self._routes = self._make_routes()
 
@@ -76,7 +83,9 @@ class App:
             b"/poll": (get, polls.short_poll),
             b"/subscribe": (get, choosing.choose),
             b"/publish": (post, producing.publish),
-            b"/history": (get, producing.history),
+            b"/history": (get | {b"DELETE"}, managing.history),
+            b"/channels": (frozenset({b"DELETE"}), managing.forget),
+            b"/metrics": (get, metrics.metrics),
             b"/healthz": (get, _healthz),
             b"/readyz": (get, _readyz),
         }
@@ -106,7 +115,7 @@ class App:
 
     def count_stalled(self) -> None:
         """Count a client that was ended because it took no bytes."""
-        self.stalled_clients += 1
+        self.hub.drops["stalled"] += 1
 
     def drain(self) -> None:
         """Answer what is held, end the streams, and take nothing new."""

@@ -36,6 +36,8 @@ class Publish(_Command, tag="publish"):
     headers: dict[str, str] | None = None
     key: str | None = None
     encoding: Literal["base64"] | None = None
+    ttl: float | None = None
+    version: int | None = None
     messages: list[Publication] | None = None
 
 
@@ -50,7 +52,24 @@ class Ping(_Command, tag="ping"):
     pass
 
 
-Command = Subscribe | Unsubscribe | Publish | History | Ping
+class Upload(_Command, tag="upload"):
+    upload: str = ""
+    channel: str = ""
+    name: str = ""
+    size: int = -1
+    sha256: str = ""
+    content_type: str = "application/octet-stream"
+
+
+class Chunk(_Command, tag="chunk"):
+    """``upload`` is the number that the answer to the ``upload`` command gave."""
+
+    upload: int = 0
+    offset: int = 0
+    data: bytes = b""
+
+
+Command = Subscribe | Unsubscribe | Publish | History | Ping | Upload | Chunk
 
 decode_command = msgspec.json.Decoder(Command).decode
 

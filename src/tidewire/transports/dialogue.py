@@ -17,6 +17,7 @@ from tidewire.hub import Holding, Hub
 from tidewire.model import BadRequest, Receipt, TidewireError
 from tidewire.model.envelope import Control, Error, Ok
 from tidewire.transports.commands import (
+    Chunk,
     Command,
     History,
     Ping,
@@ -24,21 +25,25 @@ from tidewire.transports.commands import (
     Ref,
     Subscribe,
     Unsubscribe,
+    Upload,
 )
 from tidewire.transports.following import subscribe, unsubscribe
 from tidewire.transports.frames import Frames
 from tidewire.transports.history import history
 from tidewire.transports.publish import Limits, check_alone, draft_of, drafts_of_batch
+from tidewire.transports.uploading import Uploading, chunk, upload
 from tidewire.transports.wire import BUSY, Wire
+from tidewire.uploads import Intake
 
 MOST_UNDER_WAY = 128  # publishes without their answer, or commands behind one that takes time
 
 
 class Rules(NamedTuple):
-    """What commands may ask for."""
+    """What commands may ask for. ``uploads`` takes files, if the server does."""
 
     limits: Limits
     most_channels: int
+    uploads: Intake | None = None
 
 
 class Dialogue:
@@ -54,6 +59,7 @@ class Dialogue:
         "hub",
         "rules",
         "session",
+        "uploading",
         "wire",
     )
 
@@ -64,6 +70,7 @@ class Dialogue:
         self.holding = holding
         self.session = holding.session
         self.rules = rules
+        self.uploading: Uploading | None = None
         self._ended = False
         self._publishing = 0
         self._blocked = False
@@ -72,6 +79,8 @@ class Dialogue:
     def end(self) -> None:
         """Answer nothing any more, and take up nothing that waits."""
         self._ended = True
+        if self.uploading is not None:
+            self.uploading.end()
 
     def command(self, data: bytes) -> None:
         """Carry out a command, or keep it while one before it is under way."""
@@ -186,4 +195,6 @@ _HANDLERS: dict[type[Command], Callable[[Dialogue, Any], None]] = {
     Unsubscribe: unsubscribe,
     History: history,
     Ping: _ping,
+    Upload: upload,
+    Chunk: chunk,
 }

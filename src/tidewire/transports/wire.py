@@ -43,4 +43,5 @@ class Responder(Protocol):
         ...
 
 
+STORING = 8  # the reason for which a stream stops reading: what was uploaded is being written
 BUSY = 4  # the reason for which a stream stops reading: too many commands under way
