@@ -58,9 +58,45 @@ def test_all_that_a_publication_can_have() -> None:
 
 def test_nulls_are_as_if_absent() -> None:
     draft = one(
-        b'{"channel":"a","data":null,"event":null,"headers":null,"key":null,"encoding":null}'
+        b'{"channel":"a","data":null,"event":null,"headers":null,"key":null,"encoding":null,'
+        b'"ttl":null,"version":null}'
     )
     assert parts(draft) == ("a", b"null", None, None, False, None)
+    assert (draft.ttl_ms, draft.version) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("ttl", "ttl_ms"),
+    [(b"1", 1_000), (b"0.25", 250), (b"1e-9", 1), (b"315360000", 315_360_000_000)],
+)
+def test_a_time_to_live(ttl: bytes, ttl_ms: int) -> None:
+    assert one(b'{"channel":"a","data":1,"ttl":%b}' % ttl).ttl_ms == ttl_ms
+
+
+@pytest.mark.parametrize("ttl", [b"0", b"-1", b"315360000.1", b"1e300"])
+def test_no_time_to_live(ttl: bytes) -> None:
+    assert refusal(b'{"channel":"a","data":1,"ttl":%b}' % ttl).code == "invalid_ttl"
+
+
+@pytest.mark.parametrize("version", [1, 2**53])
+def test_a_version(version: int) -> None:
+    assert one(b'{"channel":"a","data":1,"version":%d}' % version).version == version
+
+
+@pytest.mark.parametrize("version", [0, -1, 2**53 + 1, 10**30])
+def test_no_version(version: int) -> None:
+    body = b'{"channel":"a","data":1,"version":%d}' % version
+    assert refusal(body).code in ("invalid_version", "malformed")
+
+
+def test_time_to_live_and_version_in_a_batch() -> None:
+    drafts, _ = drafts_of_json(
+        b'{"messages":[{"channel":"a","data":1,"ttl":2},{"channel":"b","data":1,"version":3}]}',
+        LIMITS,
+    )
+    assert [(draft.ttl_ms, draft.version) for draft in drafts] == [(2_000, None), (None, 3)]
+    error = refusal(b'{"messages":[{"channel":"a","data":1,"ttl":0}]}')
+    assert (error.code, error.detail.split(":")[0]) == ("invalid_ttl", "messages[0]")
 
 
 def test_empty_headers_are_none() -> None:
@@ -210,9 +246,8 @@ def test_any_body_is_read_or_refused(body: bytes) -> None:
 
 def body_draft(content_type: str, body: bytes, **names: str) -> Draft:
     """The draft of a body published to the channel "a"."""
-    return draft_of_body(
-        "a", content_type, body, LIMITS, event=names.get("event"), key=names.get("key")
-    )
+    given = {name: names.get(name) for name in ("event", "key", "ttl", "version")}
+    return draft_of_body("a", content_type, body, LIMITS, **given)
 
 
 @pytest.mark.parametrize(
@@ -238,12 +273,21 @@ def test_a_body_of_any_type(content_type: str, body: bytes, data: bytes, binary:
     assert parts(draft) == ("a", data, None, None, binary, None)
 
 
-def test_event_and_key_of_a_body() -> None:
-    draft = body_draft("text/plain", b"x", event="e", key="k")
-    assert (draft.event, draft.key) == ("e", "k")
+def test_what_stands_in_the_url_of_a_body() -> None:
+    draft = body_draft("text/plain", b"x", event="e", key="k", ttl="1.5", version="7")
+    assert (draft.event, draft.key, draft.ttl_ms, draft.version) == ("e", "k", 1_500, 7)
 
 
-@pytest.mark.parametrize("names", [{"event": ""}, {"event": "tidewire.x"}, {"key": ""}])
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"event": ""},
+        {"event": "tidewire.x"},
+        {"key": ""},
+        *({"ttl": text} for text in ("", "0", "0.0", "-1", "1e3", "nan", "315360001", "\u0665")),
+        *({"version": text} for text in ("", "0", "-1", "1.0", "9007199254740993", "9" * 5_000)),
+    ],
+)
 def test_wrong_names_of_a_body(names: dict[str, str]) -> None:
     with pytest.raises(BadRequest):
         body_draft("text/plain", b"x", **names)
@@ -276,7 +320,9 @@ def test_the_size_of_a_body(content_type: str) -> None:
 
 def test_the_channel_of_a_body() -> None:
     with pytest.raises(BadRequest):
-        draft_of_body("a b", "text/plain", b"", LIMITS, event=None, key=None)
+        draft_of_body(
+            "a b", "text/plain", b"", LIMITS, event=None, key=None, ttl=None, version=None
+        )
 
 
 # Answers

@@ -14,6 +14,8 @@ from tidewire.model.errors import BadRequest
 
 MAX_EVENT = 128
 MAX_KEY = 255
+MAX_TTL = 315_360_000  # seconds: ten years
+MAX_VERSION = 1 << 53  # the last that a JavaScript number counts to
 
 _LF, _CR, _BACKSLASH = b"\n\r\\"
 
@@ -90,6 +92,30 @@ def check_key(key: str) -> str:
     if not 1 <= len(key.encode()) <= MAX_KEY:
         raise BadRequest("key must have 1 to 255 bytes", code="invalid_key")
     return key
+
+
+def check_ttl(seconds: float) -> int:
+    """A message's time to live in ms, if it is over 0 and at most ten years.
+
+    Raises:
+        BadRequest: otherwise.
+    """
+    if not 0 < seconds <= MAX_TTL:
+        raise BadRequest(
+            f"ttl is a number of seconds, over 0 and at most {MAX_TTL:,}", code="invalid_ttl"
+        )
+    return max(1, round(seconds * 1000))
+
+
+def check_version(version: int) -> int:
+    """Return *version* if it is one: 1 to 2^53.
+
+    Raises:
+        BadRequest: otherwise.
+    """
+    if not 1 <= version <= MAX_VERSION:
+        raise BadRequest("version is a whole number from 1 to 2^53", code="invalid_version")
+    return version
 
 
 def check_base64(data: bytes) -> bytes:

@@ -39,19 +39,22 @@ def publish(app: App, request: Request, connection: Connection) -> None:
 
 def _draft_of_query(app: App, request: Request) -> Draft:
     values = parameters(request.query)
-    if unknown := values.keys() - {"channel", "event", "key"}:
+    if unknown := values.keys() - {"channel", "event", "key", "ttl", "version"}:
         raise BadRequest(
-            f"/publish takes channel, event and key in its URL, not {', '.join(sorted(unknown))}"
+            "/publish takes channel, event, key, ttl and version in its URL, "
+            f"not {', '.join(sorted(unknown))}"
         )
-    channel = values.get("channel", [""])[-1]
+    given = {name: texts[-1] for name, texts in values.items()}
     content_type = request.header(b"content-type") or "application/octet-stream"
     return draft_of_body(
-        channel,
+        given.get("channel", ""),
         content_type,
         request.body,
         app.publish_limits,
-        event=values["event"][-1] if "event" in values else None,
-        key=values["key"][-1] if "key" in values else None,
+        event=given.get("event"),
+        key=given.get("key"),
+        ttl=given.get("ttl"),
+        version=given.get("version"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
@@ -14,6 +15,8 @@ from tidewire.model.payload import (
     check_depth,
     check_event,
     check_key,
+    check_ttl,
+    check_version,
     one_line,
 )
 
@@ -21,7 +24,8 @@ _TEXT = ("text/",)
 _TEXTUAL = frozenset(
     {"application/xml", "application/javascript", "application/x-www-form-urlencoded"}
 )
-
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+_WHOLE = re.compile(r"[0-9]{1,16}", re.ASCII)
 
 MISSING = msgspec.Raw()
 
@@ -35,6 +39,8 @@ class Content(Protocol):
     headers: dict[str, str] | None
     key: str | None
     encoding: Literal["base64"] | None
+    ttl: float | None
+    version: int | None
 
 
 class Publication(msgspec.Struct, forbid_unknown_fields=True):
@@ -46,6 +52,8 @@ class Publication(msgspec.Struct, forbid_unknown_fields=True):
     headers: dict[str, str] | None = None
     key: str | None = None
     encoding: Literal["base64"] | None = None
+    ttl: float | None = None
+    version: int | None = None
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -57,6 +65,8 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     headers: dict[str, str] | None = None
     key: str | None = None
     encoding: Literal["base64"] | None = None
+    ttl: float | None = None
+    version: int | None = None
     messages: list[Publication] | None = None
 
 
@@ -84,7 +94,7 @@ def draft_of(publication: Content, limits: Limits) -> Draft:
     if binary:
         check_base64(data)
     size = len(data) * 3 // 4 if binary else len(data)
-    headers = event = key = None
+    headers = event = key = ttl_ms = version = None
     if publication.headers:
         headers = _encode(publication.headers)
         size += len(headers)
@@ -94,7 +104,12 @@ def draft_of(publication: Content, limits: Limits) -> Draft:
         event = check_event(publication.event)
     if publication.key is not None:
         key = check_key(publication.key)
-    return Draft(check_channel(publication.channel or ""), data, event, headers, binary, key)
+    if publication.ttl is not None:
+        ttl_ms = check_ttl(publication.ttl)
+    if publication.version is not None:
+        version = check_version(publication.version)
+    channel = check_channel(publication.channel or "")
+    return Draft(channel, data, event, headers, binary, key, ttl_ms, version)
 
 
 def drafts_of_batch(publications: Sequence[Content], limits: Limits) -> list[Draft]:
@@ -124,7 +139,7 @@ def check_alone(batch: Content) -> None:
     Raises:
         BadRequest: naming the first.
     """
-    for name in ("channel", "data", "event", "headers", "key", "encoding"):
+    for name in ("channel", "data", "event", "headers", "key", "encoding", "ttl", "version"):
         if getattr(batch, name):
             raise BadRequest(f'"{name}" stands beside "messages": put it into each of them')
 
@@ -160,11 +175,15 @@ def draft_of_body(
     *,
     event: str | None,
     key: str | None,
+    ttl: str | None,
+    version: str | None,
 ) -> Draft:
     """A draft of a body of any content type: JSON as it is, text as a string, the rest binary.
 
+    *ttl*, in seconds, and *version* are as they stand in a URL.
+
     Raises:
-        BadRequest: if the channel, the event or the key is wrong, or text is not UTF-8.
+        BadRequest: if the channel or one of the others is wrong, or text is not UTF-8.
         TooLarge: if the body is over the limit.
     """
     if len(body) > limits.message_size:
@@ -193,7 +212,13 @@ def draft_of_body(
         None,
         binary,
         None if key is None else check_key(key),
+        None if ttl is None else check_ttl(float(ttl) if _SECONDS.fullmatch(ttl) else 0),
+        None if version is None else check_version(_whole(version)),
     )
+
+
+def _whole(text: str) -> int:
+    return int(text) if _WHOLE.fullmatch(text) else 0
 
 
 def receipt_json(epoch: str, receipt: Receipt) -> bytes:

@@ -1,0 +1,56 @@
+"""The addresses that discard channels: DELETE /history, DELETE /channels."""
+
+from __future__ import annotations
+
+from asyncio import Future
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tidewire.model import BadRequest, Receipt, TidewireError, check_channel
+from tidewire.server import producing
+from tidewire.server.request import Request
+from tidewire.server.response import JSON
+from tidewire.transports.query import parameters
+
+if TYPE_CHECKING:
+    from tidewire.server.app import App
+    from tidewire.server.connection import Connection
+
+_HEADERS = JSON + b"Cache-Control: no-store\r\n"
+
+
+def history(app: App, request: Request, connection: Connection) -> None:
+    """``/history``: a page of it, or with ``DELETE`` the end of all that is kept."""
+    if request.method == b"DELETE":
+        _purge(app, request, connection, forget=False)
+    else:
+        producing.history(app, request, connection)
+
+
+def forget(app: App, request: Request, connection: Connection) -> None:
+    """``DELETE /channels``: the channel begins anew."""
+    _purge(app, request, connection, forget=True)
+
+
+def _purge(app: App, request: Request, connection: Connection, *, forget: bool) -> None:
+    values = parameters(request.query)
+    if list(values) != ["channel"]:
+        raise BadRequest("name one channel and nothing else, as in ?channel=news")
+    future = app.hub.engine.purge(check_channel(values["channel"][-1]), forget=forget)
+    if future.done():
+        _purged(app, request, connection, future)
+    else:
+        future.add_done_callback(partial(_purged, app, request, connection))
+
+
+def _purged(app: App, request: Request, connection: Connection, future: Future[Receipt]) -> None:
+    error = future.exception()
+    if error is None:
+        receipt = future.result()
+        body = f'{{"channel":"{receipt.channel}","id":"{app.hub.cursor(receipt.id)}"}}'.encode()
+        connection.respond(200, _HEADERS + app.cors(request), body)
+    elif isinstance(error, TidewireError):
+        connection.respond_error(error)
+    else:
+        connection.respond_error(TidewireError("nothing was discarded; the log has more"))
+        raise error
