@@ -39,7 +39,7 @@ def event_stream(*, chunked: bool) -> Callable[[bytes], list[str]]:
 
 
 def text_frames() -> Callable[[bytes], list[str]]:
-    """A parser of the server's frames, all of them whole texts, that gives their payloads."""
+    """A parser of the server's frames that gives the payloads of texts; all but a close are one."""
     buffer = bytearray()
 
     def parse(data: bytes) -> list[str]:
@@ -53,8 +53,9 @@ def text_frames() -> Callable[[bytes], list[str]]:
             end = begin + (int.from_bytes(buffer[2:begin]) if extra else buffer[1])
             if len(buffer) < end:
                 break
-            assert buffer[0] == 0x81, "not a whole text frame"
-            texts.append(buffer[begin:end].decode())
+            if buffer[0] != 0x88:
+                assert buffer[0] == 0x81, "not a whole text frame"
+                texts.append(buffer[begin:end].decode())
             del buffer[:end]
         return texts
 
@@ -72,12 +73,14 @@ class SlowReader:
         *,
         cursor: str | None = None,
         since: str | None = None,
+        policy: str | None = None,
     ) -> None:
         self.bytes_read = 0
+        self.close: Envelope | None = None
         self.messages: list[Message] = []
         self.gaps: list[Envelope] = []
         self.cursor = cursor
-        parameters = query(channels, cursor=cursor, since=since)
+        parameters = query(channels, cursor=cursor, since=since, policy=policy)
         if transport == "ws":
             upgraded = RawWebSocket(address, receive_buffer=4096)
             upgraded.open(f"/ws?{parameters}")
@@ -109,6 +112,9 @@ class SlowReader:
         self.bytes_read += len(data)
         for text in self._parse(data):
             envelope = json.loads(text)
+            if envelope["type"] == "close":
+                self.close = envelope
+                continue
             assert envelope["type"] in ("ready", "message", "gap"), envelope
             self.cursor = envelope["id"]
             if envelope["type"] == "message":
