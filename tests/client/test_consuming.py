@@ -205,7 +205,7 @@ async def test_a_websocket_acknowledges_by_commands() -> None:
     frames = [text_frame(message(number)) for number in (1, 2, 3)]
     ok = {"type": "ok"}
     step = web_socket(*frames, talk=talk(said, ok, ok), then=HOLD)
-    async with scripted(step, OK, OK) as server, Client(server.url) as client:
+    async with scripted(step, *[OK] * 8) as server, Client(server.url) as client:
         jobs = client.subscribe(["jobs"], consumer="worker")
         one, _, three = [await anext(jobs) for _ in range(3)]
         await one.ack()
@@ -248,7 +248,7 @@ async def test_messagepack() -> None:
         binary_frame(msgspec.msgpack.encode(message(2) | {"later": 1})),
     ]
     step = web_socket(*packed, talk=reply, then=HOLD, codec="msgpack")
-    async with scripted(step, OK) as server, Client(server.url) as client:
+    async with scripted(step, *[OK] * 8) as server, Client(server.url) as client:
         jobs = client.subscribe(["jobs"], consumer="worker", codec="msgpack")
         one = await anext(jobs)
         assert one.data == b"\x00\xff"

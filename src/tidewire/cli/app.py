@@ -6,11 +6,15 @@ from typing import Annotated
 
 import typer
 
+from tidewire.cli.ack import ack, nack
 from tidewire.cli.config import config
 from tidewire.cli.history import history
 from tidewire.cli.pub import pub
+from tidewire.cli.purge import purge
+from tidewire.cli.receipts import receipts
 from tidewire.cli.serve import serve
 from tidewire.cli.sub import sub
+from tidewire.cli.upload import upload
 from tidewire.cli.version import print_version, version
 
 app = typer.Typer(
@@ -50,13 +54,22 @@ def _paragraphs(text: str) -> str:
     return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
-_START, _USE, _OTHER = "Start a server", "Use a server", "Other"
-for command, panel in (
-    (serve, _START),
-    (config, _START),
-    (pub, _USE),
-    (sub, _USE),
-    (history, _USE),
-    (version, _OTHER),
+_START, _USE, _CONSUME, _OTHER = "Start a server", "Use a server", "Be a consumer", "Other"
+for command, panel, example in (
+    (serve, _START, "tidewire serve --port 8480 --engine sqlite:///log.db"),
+    (config, _START, "tidewire config --defaults > tidewire.toml"),
+    (pub, _USE, "tidewire pub orders '{\"id\": 17}' --event created"),
+    (sub, _USE, "tidewire sub orders --since -10"),
+    (history, _USE, "tidewire history orders --limit 100"),
+    (upload, _USE, "tidewire upload pictures sunset.jpg"),
+    (purge, _USE, "tidewire purge orders"),
+    (ack, _CONSUME, "tidewire ack billing q7Zf9a-1795392012345678"),
+    (nack, _CONSUME, "tidewire nack billing q7Zf9a-1795392012345678 --delay 60"),
+    (receipts, _CONSUME, "tidewire receipts orders q7Zf9a-1795392012345678"),
+    (version, _OTHER, "tidewire version --json"),
 ):
-    app.command(rich_help_panel=panel, help=_paragraphs(command.__doc__ or ""))(command)
+    app.command(
+        rich_help_panel=panel,
+        help=_paragraphs(command.__doc__ or ""),
+        epilog=f"Example: [bold]{example}[/]",
+    )(command)

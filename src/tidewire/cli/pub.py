@@ -56,6 +56,23 @@ def pub(
         list[str] | None,
         typer.Option(show_default=False, metavar="NAME=VALUE", help="A header; may be repeated."),
     ] = None,
+    ttl: Annotated[
+        float | None,
+        typer.Option(
+            show_default=False,
+            metavar="SECONDS",
+            help="Time to live: after it, readers get a gap in place of the message.",
+        ),
+    ] = None,
+    version: Annotated[
+        int | None,
+        typer.Option(
+            show_default=False,
+            metavar="N",
+            help="Publish nothing unless N is above every version published in the channel; "
+            "the answer is then that of the newest.",
+        ),
+    ] = None,
     url: Url = URL_DEFAULT,
     timeout: Annotated[
         float,
@@ -75,7 +92,9 @@ def pub(
     from tidewire.client import ClientError, Publisher, ServerAddress, Unanswered, open_http
 
     one = _single(data, file, Form.AUTO if as_json is None else Form.JSON if as_json else Form.TEXT)
-    template = Template(channel, event, _headers(header or []), key)
+    if version is not None and not isinstance(one, Data):
+        raise typer.BadParameter("one version is for one message: give DATA or --file")
+    template = Template(channel, event, _headers(header or []), key, ttl, version)
     answers = Answers(quiet=quiet)
     address = ServerAddress(url)
     lines: LinePublisher | None = None

@@ -37,11 +37,22 @@ class Template(NamedTuple):
     event: str | None
     headers: dict[str, str] | None
     key: str | None
+    ttl: float | None = None
+    version: int | None = None
 
     def publication(self, data: Data, number: int | None = None) -> Publication:
         """A message with *data*; *number* tells apart the keys of several."""
         key = self.key if self.key is None or number is None else f"{self.key}:{number}"
-        return Publication(self.channel, data.json, self.event, self.headers, key, data.encoding)
+        return Publication(
+            self.channel,
+            data.json,
+            self.event,
+            self.headers,
+            key,
+            data.encoding,
+            self.ttl,
+            self.version,
+        )
 
 
 class Answers:

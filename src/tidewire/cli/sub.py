@@ -27,6 +27,21 @@ class TransportName(StrEnum):
     poll = "poll"
 
 
+class AckMode(StrEnum):
+    """Who acknowledges for a consumer."""
+
+    auto = "auto"
+    none = "none"
+
+
+class Policy(StrEnum):
+    """What the server does when this subscriber is too slow."""
+
+    catch_up = "catch_up"
+    latest = "latest"
+    disconnect = "disconnect"
+
+
 def sub(
     channels: Annotated[
         list[str], typer.Argument(metavar="CHANNEL", help="Channels, also separated by commas.")
@@ -61,6 +76,32 @@ def sub(
             help="Keep the cursor in this file, and go on from it when started again.",
         ),
     ] = None,
+    consumer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            show_default=False,
+            help="Be a durable consumer: the server keeps what was acknowledged under this name, "
+            "and sends the rest again.",
+        ),
+    ] = None,
+    ack: Annotated[
+        AckMode | None,
+        typer.Option(
+            show_default=False,
+            help="As a consumer, acknowledge each message once it is printed, or leave it to "
+            "tidewire ack. Default: auto.",
+        ),
+    ] = None,
+    policy: Annotated[
+        Policy | None,
+        typer.Option(
+            metavar="POLICY",
+            show_default=False,
+            help="If this end is too slow: catch_up brings all of it later, latest only the newest "
+            "of each channel, disconnect ends the stream. Default: as the server is set.",
+        ),
+    ] = None,
     count: Annotated[
         int | None,
         typer.Option(
@@ -83,6 +124,9 @@ def sub(
 
     When the connection breaks, it is opened again and goes on where it was: nothing is left out
     and nothing printed twice. What was discarded meanwhile shows as a line of type gap.
+
+    With --consumer the server keeps the place. A message that was not acknowledged in time comes
+    again, with the number of its deliveries.
     """
     from tidewire.cli.running import run
     from tidewire.cli.subscribing import Session
@@ -91,15 +135,26 @@ def sub(
     names = [name for argument in channels for name in argument.split(",") if name]
     if not names:
         raise typer.BadParameter("name at least one channel", param_hint="CHANNEL")
+    if ack is not None and consumer is None:
+        raise typer.BadParameter("only a consumer acknowledges: add --consumer NAME")
+    if cursor_file is not None and consumer is not None:
+        raise typer.BadParameter("the server keeps a consumer's place: leave out --cursor-file")
     kept = _open(cursor_file) if cursor_file is not None else None
     try:
-        position = Position(names, since=since, cursor=(kept and kept.cursor) or cursor)
+        position = Position(
+            names,
+            since=since,
+            cursor=(kept and kept.cursor) or cursor,
+            consumer=consumer,
+            policy=policy,
+        )
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--cursor") from None
     session = Session(
         ServerAddress(url),
         position,
         kept=kept,
+        acknowledge=ack is not AckMode.none,
         count=count,
         messages_only=messages_only,
         quiet=quiet,

@@ -7,24 +7,23 @@ from typing import TYPE_CHECKING
 
 from tidewire.cli.terminal import JsonLines, say
 from tidewire.client import (
+    Acknowledger,
     Event,
     Gap,
-    LongPollTransport,
     Message,
+    Operations,
     Position,
     Received,
     ServerAddress,
-    ShortPollTransport,
-    SseTransport,
-    Transport,
     Watcher,
     WebSocketTransport,
+    make_transport,
     open_http,
     receive,
 )
 
 if TYPE_CHECKING:
-    import httpx
+    from collections.abc import AsyncIterator
 
     from tidewire.cli.cursor_file import CursorFile
 
@@ -38,11 +37,12 @@ class Session(Watcher):
         position: Position,
         *,
         kept: CursorFile | None = None,
+        acknowledge: bool = False,
         count: int | None = None,
         messages_only: bool = False,
         quiet: bool = False,
     ) -> None:
-        """End after *count* messages; keep the cursor in *kept*."""
+        """End after *count* messages; keep the cursor in *kept*, or *acknowledge* what is out."""
         self.output = JsonLines()
         self.count = 0
         self.trouble: str | None = "no answer"
@@ -50,6 +50,8 @@ class Session(Watcher):
         self._address = address
         self._position = position
         self._kept = kept
+        self._acknowledge = acknowledge
+        self._acks: Acknowledger | None = None
         self._most = count
         self._messages_only = messages_only
         self._quiet = quiet
@@ -63,30 +65,47 @@ class Session(Watcher):
             OutputClosed: when nobody reads the output any more.
         """
         self._place = f"{self._address.url} ({transport})"
-        async with (
-            open_http(self._address) as http,
-            aclosing(
-                receive(_transport(transport, http, self._address), self._position, watcher=self)
-            ) as events,
-        ):
-            async for event in events:
-                self._take(event)
-                if self.count == self._most:
-                    return
+        async with open_http(self._address) as http:
+            made = make_transport(transport, http, self._address)
+            consumer = self._position.consumer
+            if self._acknowledge and consumer is not None:
+                teller = made if isinstance(made, WebSocketTransport) else None
+                operations = Operations(http, self._address)
+                self._acks = Acknowledger(operations, consumer, teller=teller)
+            try:
+                async with aclosing(receive(made, self._position, watcher=self)) as events:
+                    await self._take_all(events)
+            finally:
+                if self._acks is not None:
+                    await self._acks.close()
+
+    async def _take_all(self, events: AsyncIterator[Event]) -> None:
+        async for event in events:
+            self._take(event)
+            if self.count == self._most:
+                return
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Received):
             envelope = event.envelope
             if isinstance(envelope, Message):
-                self.count += 1
-            elif isinstance(envelope, Gap):
-                lost = f"messages of {envelope.channel} are gone ({envelope.reason})"
-                self._tell(lost, "bold yellow")
-            if isinstance(envelope, Message) or not self._messages_only:
+                self._take_message(envelope, event.json)
+            elif not self._messages_only:
                 self.output.write(event.json)
+            if isinstance(envelope, Gap):
+                self._tell(_lost(envelope), "bold yellow")
         # After the line is out: a kill in between prints it again, rather than never.
         if self._kept is not None:
             self._kept.keep(self._position.cursor)
+
+    def _take_message(self, message: Message, json: bytes) -> None:
+        acks = self._acks
+        if acks is not None and not acks.give(message):
+            return  # it is out already: only the server does not know it yet
+        self.count += 1
+        self.output.write(json)
+        if acks is not None:
+            acks.finish(message.id)
 
     def connected(self) -> None:
         self.trouble = None
@@ -102,11 +121,8 @@ class Session(Watcher):
             say(text, style)
 
 
-def _transport(name: str, http: httpx.AsyncClient, address: ServerAddress) -> Transport:
-    if name == "ws":
-        return WebSocketTransport(address)
-    if name == "sse":
-        return SseTransport(http, address)
-    if name == "longpoll":
-        return LongPollTransport(http, address)
-    return ShortPollTransport(http, address)
+def _lost(gap: Gap) -> str:
+    if gap.skipped:
+        noun = "message" if gap.skipped == 1 else "messages"
+        return f"{gap.skipped:,} {noun} of {gap.channel} left out ({gap.reason})"
+    return f"messages of {gap.channel} are gone ({gap.reason})"

@@ -1,0 +1,73 @@
+"""``tidewire ack`` and ``tidewire nack``"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tidewire.cli.options import URL_DEFAULT, Quiet, Url
+from tidewire.cli.terminal import say
+
+Consumer = Annotated[str, typer.Argument(metavar="CONSUMER", help="Name of the consumer.")]
+
+
+def ack(
+    consumer: Consumer,
+    ids: Annotated[
+        list[str],
+        typer.Argument(metavar="ID", help="Id of the last message that is finished with."),
+    ],
+    single: Annotated[
+        bool,
+        typer.Option("--single", help="Only the messages with these ids, not those before them."),
+    ] = False,
+    url: Url = URL_DEFAULT,
+    quiet: Quiet = False,
+) -> None:
+    """Acknowledge for a consumer: all messages up to an id, in every channel that it reads.
+
+    The server has kept that when the command ends. What is acknowledged does not come again.
+    """
+    from tidewire.cli.asking import ask
+
+    if len(ids) > 1 and not single:
+        raise typer.BadParameter(
+            "one id stands for all before it; for these alone add --single", param_hint="ID"
+        )
+    ask(url, lambda server: server.ack(consumer, ids, single=single), quiet=quiet)
+    if not quiet:
+        what = ", ".join(ids) if single else f"all up to {ids[0]}"
+        say(f"acknowledged for {consumer}: {what}", "green")
+
+
+def nack(
+    consumer: Consumer,
+    id: Annotated[str, typer.Argument(metavar="ID", help="Id of the message.")],
+    delay: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            show_default=False,
+            help="Send it again after this time. Default: at once.",
+        ),
+    ] = None,
+    reject: Annotated[
+        bool,
+        typer.Option(
+            "--reject", help="Do not send it again: it goes to the channel dead-letter:CONSUMER."
+        ),
+    ] = False,
+    url: Url = URL_DEFAULT,
+    quiet: Quiet = False,
+) -> None:
+    """Say for a consumer that a message was not dealt with, so that it is sent again."""
+    from tidewire.cli.asking import ask
+
+    if reject and delay is not None:
+        raise typer.BadParameter("a rejected message does not come again: use --delay or --reject")
+    ask(url, lambda server: server.nack(consumer, id, delay=delay, reject=reject), quiet=quiet)
+    if not quiet:
+        when = f"comes again after {delay:g} s" if delay else "comes again"
+        say(f"{id} {f'is in dead-letter:{consumer}' if reject else when}", "green")
