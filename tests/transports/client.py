@@ -20,6 +20,8 @@ from tidewire.transports.websocket import Heartbeat, WebSocket
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from tidewire.uploads import Intake
+
 INTERVAL, TIMEOUT = 25.0, 10.0
 START = 1000.0  # what the loop's clock says when the connection begins
 RETRY = 777
@@ -39,6 +41,7 @@ class Client:
         codec: Codec = JSON,
         fragment_size: int = WHOLE,
         heartbeat: Heartbeat | None = None,
+        uploads: Intake | None = None,
     ) -> None:
         self.world = world
         self.wire = FakeWire()
@@ -58,7 +61,7 @@ class Client:
             form,
             FrameParser(max_size=20_000, deflated=window_bits > 0),
             holding=world.sessions.hold(self.session, Terms("ws"), after),
-            rules=Rules(Limits(1000, 16, batch=20), 4),
+            rules=Rules(Limits(1000, 16, batch=20), 4, uploads),
             heartbeat=heartbeat or Heartbeat(INTERVAL, TIMEOUT),
             now=START,
             retry=lambda: RETRY,
