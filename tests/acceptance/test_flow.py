@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from contextlib import ExitStack
@@ -243,12 +242,11 @@ async def test_metrics_follow_the_streams(start: StartServer) -> None:
 
         with (
             SlowReader(server.address, "ws", ["a"]) as ws,
-            SlowReader(server.address, "sse", ["a"]),
+            SlowReader(server.address, "sse", ["a"]) as sse,
         ):
             slow(ws)
-            async with asyncio.timeout(10):
-                while await value('tidewire_sessions{state="live"}') < 2:
-                    await asyncio.sleep(0.01)
+            slow(sse)
+            assert await value('tidewire_sessions{state="live"}') == 2
             assert await value('tidewire_connections{transport="websocket"}') == 1
             assert await value('tidewire_connections{transport="sse"}') == 1
             await publish_batch(client, numbered(3, ["a"]))
