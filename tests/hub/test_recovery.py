@@ -103,6 +103,32 @@ def test_offset_gap_while_live(make_world: MakeWorld) -> None:
 def test_shared_history_read(world: World) -> None:
     """A hundred that recover from one position are one read."""
     engine = engine_of(world)
+    openings = [
+        world.loop.create_task(world.hub.open(recovery(world), world.hub.position))
+        for _ in range(100)
+    ]
+    world.turn(5)
+    assert len(engine.reads) == 1
+    engine.let_go()
+    found = [world.do(opening) for opening in openings]
+    assert all([m.id for m in opening.page.messages] == world.ids["a"][1:] for opening in found)
+
+
+def test_shared_history_read_that_fails(world: World) -> None:
+    engine = engine_of(world)
+    openings = [
+        world.loop.create_task(world.hub.open(recovery(world), world.hub.position))
+        for _ in range(3)
+    ]
+    world.turn(5)
+    engine.fail()
+    for opening in openings:
+        with pytest.raises(EngineUnavailable):
+            world.do(opening)
+
+
+def test_shared_history_read_of_sessions_that_are_there_already(world: World) -> None:
+    engine = engine_of(world)
     engine.holds = False
     subscribers = [world.begin(None) for _ in range(100)]
     engine.holds = True

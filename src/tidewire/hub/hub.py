@@ -34,7 +34,7 @@ from tidewire.hub.opening import (
     start_from_log,
     start_from_memory,
 )
-from tidewire.hub.pages import Pages, ReadKey
+from tidewire.hub.pages import Pages, ReadKey, SharedReads
 from tidewire.hub.recent import Recent
 from tidewire.hub.session import Session, State
 from tidewire.log.engine import Engine
@@ -78,6 +78,7 @@ class Hub:
         self._ready: deque[Session] = deque()
         self._readying = False
         self._pages = Pages()
+        self._shared_reads = SharedReads(engine)
         self._reads: dict[_Read, list[tuple[Session, int]]] = {}
         self._queued_reads: deque[_Read] = deque()
         self._reads_under_way = 0
@@ -138,7 +139,9 @@ class Hub:
     ) -> Opening:
         """The same with the engine's help. See ``open_from_log`` for what it raises."""
         flows, most = self._opening_bounds(policy, most)
-        return await open_from_log(self.engine, self.recent, wanted, upto, most, flows)
+        return await open_from_log(
+            self.engine, self._shared_reads, self.recent, wanted, upto, most, flows
+        )
 
     def _opening_bounds(self, policy: str | None, most: int | None) -> tuple[Flows | None, int]:
         if policy == "latest":
@@ -394,7 +397,9 @@ class Hub:
                 page = await self.engine.read(dict(key), self.position, PAGE_MESSAGES, PAGE_BYTES)
                 self._pages.put(key, page)
             else:
-                one = partial(read_page, self.engine, self.recent, self.position, PAGE_MESSAGES)
+                one = partial(
+                    read_page, self._shared_reads, self.recent, self.position, PAGE_MESSAGES
+                )
                 page = await read_conflated(one, dict(key), flows)
         except EngineUnavailable as error:
             logger.warning("catching up waits for the engine: %s", error.detail)

@@ -7,6 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from tidewire.hub.conflation import Flows, conflated, read_conflated
+from tidewire.hub.pages import SharedReads
 from tidewire.hub.recent import Recent
 from tidewire.log.engine import Engine
 from tidewire.model import BadRequest, Cursor, Gap, Page, Subscription
@@ -109,6 +110,7 @@ def open_from_memory(
 
 async def open_from_log(
     engine: Engine,
+    reads: SharedReads,
     recent: Recent,
     wanted: Subscription,
     upto: int,
@@ -123,7 +125,7 @@ async def open_from_log(
         BadRequest, EngineUnavailable: as ``start_from_log`` does.
     """
     start = await start_from_log(engine, recent, wanted)
-    read = partial(read_page, engine, recent, upto, most)
+    read = partial(read_page, reads, recent, upto, most)
     if flows is None:
         page = await read(start.after)
     else:
@@ -132,7 +134,7 @@ async def open_from_log(
 
 
 async def read_page(
-    engine: Engine, recent: Recent, upto: int, most: int, after: dict[str, int]
+    reads: SharedReads, recent: Recent, upto: int, most: int, after: dict[str, int]
 ) -> Page:
     """A page of at most *most* messages up to *upto*, from memory if it can tell.
 
@@ -141,7 +143,7 @@ async def read_page(
     """
     page = recent.read(after, upto, most, PAGE_BYTES)
     if page is None:
-        return await engine.read(after, upto, most, PAGE_BYTES)
+        return await reads.read(after, upto, most, PAGE_BYTES)
     await asyncio.sleep(0)  # who reads many pages leaves turns to others
     return page
 

@@ -7,10 +7,12 @@ that its reader could as well have asked a little earlier.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 
-from tidewire.model import Page
+from tidewire.log.engine import Engine
+from tidewire.model import EngineUnavailable, Page
 
 SHOWN_SECONDS = 0.1
 MOST_PAGES = 32
@@ -43,3 +45,36 @@ class Pages:
             pages.popitem(last=False)
         known = pages.get(key)
         return None if known is None else known[1]
+
+
+class SharedReads:
+    """Reads of openings: while one is under way, others that ask the same wait for its page."""
+
+    __slots__ = ("_engine", "_under_way")
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._under_way: dict[tuple[ReadKey, int, int], asyncio.Future[Page]] = {}
+
+    async def read(self, after: dict[str, int], upto: int, limit: int, max_bytes: int) -> Page:
+        """The page that the engine gives.
+
+        Raises:
+            EngineUnavailable: if the engine is away.
+        """
+        key = (tuple(after.items()), upto, limit)
+        under_way = self._under_way.get(key)
+        if under_way is not None:
+            return await asyncio.shield(under_way)
+        page: asyncio.Future[Page] = asyncio.get_running_loop().create_future()
+        self._under_way[key] = page
+        try:
+            page.set_result(await self._engine.read(after, upto, limit, max_bytes))
+        except BaseException as error:
+            failure = error if isinstance(error, Exception) else EngineUnavailable("it is closing")
+            page.set_exception(failure)
+            page.exception()  # perhaps nobody else waits for it
+            raise
+        finally:
+            del self._under_way[key]
+        return page.result()
