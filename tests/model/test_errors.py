@@ -12,10 +12,13 @@ from tidewire.model import (
     InvalidCursor,
     MethodNotAllowed,
     NotFound,
+    Replaced,
     TidewireError,
     TooLarge,
     TooManyRequests,
+    TooManySingleAcks,
     Unavailable,
+    UnknownConsumer,
 )
 
 CONTRACT = [
@@ -24,6 +27,9 @@ CONTRACT = [
     (InvalidCursor("x"), 400, "invalid_cursor"),
     (Forbidden("x"), 403, "forbidden"),
     (NotFound("x"), 404, "not_found"),
+    (UnknownConsumer("x"), 404, "unknown_consumer"),
+    (Replaced("x"), 409, "replaced"),
+    (TooManySingleAcks("x"), 409, "too_many_single_acks"),
     (MethodNotAllowed("x", allowed="GET"), 405, "method_not_allowed"),
     (TooLarge("x"), 413, "too_large"),
     (TooManyRequests("x", retry_after=1.5), 429, "too_many_requests"),

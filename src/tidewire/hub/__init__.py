@@ -1,6 +1,9 @@
 """Who is subscribed, where each one is in the log, and who gets what next."""
 
 from tidewire.hub.audience import Audience, Form
+from tidewire.hub.consumer import Consumer
+from tidewire.hub.consumer_records import Standing
+from tidewire.hub.consumers import Consumers
 from tidewire.hub.hub import Hub
 from tidewire.hub.opening import FIRST_MESSAGES, PAGE_MESSAGES, Opening, Start
 from tidewire.hub.session import Session, Sink, State
@@ -10,6 +13,8 @@ __all__ = [
     "FIRST_MESSAGES",
     "PAGE_MESSAGES",
     "Audience",
+    "Consumer",
+    "Consumers",
     "Form",
     "Holding",
     "Hub",
@@ -18,6 +23,7 @@ __all__ = [
     "SessionRecord",
     "SessionRecords",
     "Sink",
+    "Standing",
     "Start",
     "State",
     "Terms",

@@ -43,6 +43,7 @@ from tidewire.model.envelope import GapNotice, Ready
 if TYPE_CHECKING:
     from tidewire.hub.audience import Audience, Form
     from tidewire.hub.hub import Hub
+    from tidewire.hub.consumer import Consumer
     from tidewire.hub.opening import Opening
 
 
@@ -87,6 +88,7 @@ class Session:
         "channels",
         "congested",
         "form",
+        "consumer",
         "hub",
         "id",
         "policy",
@@ -97,7 +99,13 @@ class Session:
     )
 
     def __init__(
-        self, hub: Hub, sink: Sink, form: Form, id: str, policy: str | None = None
+        self,
+        hub: Hub,
+        sink: Sink,
+        form: Form,
+        id: str,
+        policy: str | None = None,
+        consumer: Consumer | None = None,
     ) -> None:
         self.hub = hub
         self.sink = sink
@@ -105,6 +113,7 @@ class Session:
         self.id = id
         self.policy = policy  # the subscriber's own, before those of the namespaces
         self.state = State.CATCHING_UP
+        self.consumer = consumer  # says what of its past comes again
         self.channels: frozenset[str] = frozenset()
         self.audience: Audience | None = None
         self.position = 0
@@ -147,6 +156,8 @@ class Session:
         self.hub.advance(self, more=more)
 
     def wait_at(self, after: dict[str, int]) -> None:
+        if self.consumer is not None:
+            self.consumer.bind(self)
         """Stand at *after* without reading on: for a poll that waits to be held."""
         self.after = after
         self.channels = frozenset(after)
@@ -166,6 +177,8 @@ class Session:
             after = {channel: id for channel, id in after.items() if channel not in held}
         self.after.update(after)
         self._gaps += gaps
+        if self.consumer is not None:
+            self.consumer.take_up(after)
         self._unread |= after.keys()
         self._set_channels()
         self.hub.catch_up(self)
@@ -191,9 +204,18 @@ class Session:
         self.hub.after_round(partial(self.hub.catch_up, self))
 
     def _set_channels(self) -> None:
+        if self.consumer is not None:
+            self.consumer.take_up({channel: position})
         self.channels = frozenset(self.after)
         self.turn += 1
         self.hub.behind.add(self)
+
+    def read_again(self, position: int) -> None:
+        """Read all channels again after *position*, unless the session is not so far yet."""
+        self.leave()
+        self.after = {channel: min(id, position) for channel, id in self.after.items()}
+        self._unread = self.channels
+        self.hub.catch_up(self)
 
     def take(self, page: Page) -> bytes:
         """Move past *page* and return the bytes that carry it, ``b""`` for an empty one.
@@ -208,6 +230,8 @@ class Session:
             # Told in its place in the order; not to be found again by the next read.
             after[gap.channel] = max(after[gap.channel], gap.id)
             if gap.reason == "expired" and not gap.skipped and gap.channel not in self._unread:
+        if self.consumer is not None:
+            page = self.consumer.prepare(page)
                 gap = gap._replace(reason="slow")
             self._gaps.append(gap)
         self._unread = _NONE
@@ -284,7 +308,10 @@ class Session:
     def leave(self) -> None:
         """Leave the audience, if the session is in one, and go back to catching up."""
         if self.audience is not None:
-            self.after = dict.fromkeys(self.channels, self.hub.position_of(self))
+            position = self.hub.position_of(self)
+            self.after = dict.fromkeys(self.channels, position)
+            if self.consumer is not None:
+                self.consumer.stand_at(position)
             self.hub.remove(self)
             self.audience = None
             self.state = State.CATCHING_UP
@@ -315,6 +342,8 @@ class Session:
             if flows.any_is("latest", self.channels):
                 return flows
         return None
+        if self.consumer is not None:
+            return None  # what it was never sent it could not acknowledge
 
     @property
     def _flows(self) -> Flows:
@@ -339,6 +368,8 @@ class Session:
                 self.audience = None
             self.state = State.CLOSED
             self.hub.behind.discard(self)
+            if self.consumer is not None:
+                self.consumer.close()
             self.turn += 1
             self.after = {}
             self._waiting_for_live = None

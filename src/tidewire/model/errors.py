@@ -6,7 +6,10 @@ TidewireError
 │   └── InvalidCursor     400  invalid_cursor
 ├── Forbidden             403  forbidden
 ├── NotFound              404  not_found
+│   └── UnknownConsumer   404  unknown_consumer
 ├── MethodNotAllowed      405  method_not_allowed
+├── Replaced              409  replaced
+├── TooManySingleAcks     409  too_many_single_acks
 ├── TooLarge              413  too_large
 ├── TooManyRequests       429  too_many_requests
 └── Unavailable           503  unavailable
@@ -74,6 +77,12 @@ class NotFound(TidewireError):
     code = "not_found"
 
 
+class UnknownConsumer(NotFound):
+    """No durable consumer of that name has read anything, or not for long."""
+
+    code = "unknown_consumer"
+
+
 class MethodNotAllowed(TidewireError):
     """The address exists and does not take this method; ``allowed`` lists those it takes."""
 
@@ -84,6 +93,22 @@ class MethodNotAllowed(TidewireError):
     def __init__(self, detail: str, *, allowed: str) -> None:
         super().__init__(detail)
         self.allowed = allowed
+
+
+class Replaced(TidewireError):
+    """A newer connection reads as the same durable consumer; do not come back."""
+
+    status = 409
+    title = "Conflict"
+    code = "replaced"
+
+
+class TooManySingleAcks(TidewireError):
+    """A durable consumer acknowledged too many messages singly, and none up to an id."""
+
+    status = 409
+    title = "Conflict"
+    code = "too_many_single_acks"
 
 
 class TooLarge(TidewireError):

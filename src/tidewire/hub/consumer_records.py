@@ -1,0 +1,206 @@
+"""The records of durable consumers, and the index by channel that receipts are made from.
+
+Every change is one step of the engine, made from the record as it is then, so that servers which
+share a log may change the same record. Who holds the consumer hears of each that is made here.
+"""
+
+from __future__ import annotations
+
+import logging
+from asyncio import Future
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import msgspec
+
+from tidewire.hub.consumer_state import (
+    ConsumerState,
+    acknowledge,
+    acknowledge_single,
+    check_size,
+    delay,
+    merge,
+)
+from tidewire.log.engine import Change, Engine
+from tidewire.model import TidewireError, UnknownConsumer
+
+logger = logging.getLogger("tidewire.hub")
+
+TABLE = "consumers"
+READERS = "readers"
+
+Changed = Callable[[str, ConsumerState], None]
+
+_encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(ConsumerState).decode
+
+
+class Standing(msgspec.Struct, omit_defaults=True):
+    """What a consumer made of one message; ``deliveries`` while that is known."""
+
+    consumer: str
+    acknowledged: bool
+    deliveries: int = 0
+
+
+class ConsumerRecords:
+    """Records are kept *ttl* seconds after their last change; *changed* is told of each change."""
+
+    def __init__(self, engine: Engine, ttl: float, changed: Changed) -> None:
+        self._engine = engine
+        self._ttl = ttl
+        self._changed = changed
+
+    async def find(self, name: str) -> ConsumerState | None:
+        """What is known of a consumer.
+
+        Raises:
+            EngineUnavailable: if the engine is away.
+        """
+        value = await self._engine.get(TABLE, name)
+        return None if value is None else decode(value)
+
+    async def get(self, name: str) -> ConsumerState:
+        """The same of one that there is.
+
+        Raises:
+            UnknownConsumer: if there is none of that name.
+            EngineUnavailable: if the engine is away.
+        """
+        if (state := await self.find(name)) is None:
+            raise _unknown(name)
+        return state
+
+    def take(self, name: str, holder: int, begun: int, upto: int | None) -> Future[bytes | None]:
+        """Make the claim *holder* that of the record, unless a newer one is; 0: leave it.
+
+        A new consumer begins at *begun*. Everything up to *upto* is acknowledged.
+        """
+        return self._change(name, partial(_taken, holder, begun, upto))
+
+    def save(
+        self, name: str, holder: int, state: ConsumerState, served: dict[int, int]
+    ) -> Future[bytes | None]:
+        """Keep what the holder was sent, unless it is not the holder any more."""
+        return self._change(name, partial(_saved, holder, state, served))
+
+    def acknowledge(self, name: str, ids: list[int], *, single: bool) -> Future[bytes | None]:
+        """These messages are done with, and without *single* all before them.
+
+        The future is done when the engine keeps that. It fails with ``UnknownConsumer``,
+        ``TooManySingleAcks`` or ``EngineUnavailable``.
+        """
+        return self._change(name, partial(_acked_single if single else _acked, name, ids))
+
+    def delay(self, name: str, ids: list[int], due: int) -> Future[bytes | None]:
+        """These messages are wanted again, at *due*. Fails as ``acknowledge`` does."""
+        return self._change(name, partial(_delayed, name, ids, due))
+
+    def bury(self, name: str, ids: list[int]) -> Future[bytes | None]:
+        """These messages are dead letters by now: they are done with, however many."""
+        return self._change(name, partial(_buried, name, ids))
+
+    def _change(self, name: str, change: Change) -> Future[bytes | None]:
+        future = self._engine.change(TABLE, name, change, self._ttl)
+        if future.done():
+            self._made(name, future)
+        else:
+            future.add_done_callback(partial(self._made, name))
+        return future
+
+    def _made(self, name: str, future: Future[bytes | None]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            value = future.result()
+            if value is not None:
+                self._changed(name, decode(value))
+
+    # Who reads a channel
+
+    def index(self, name: str, channels: Iterable[str], left: Iterable[str], now: int) -> None:
+        """Note that the consumer reads *channels* *now*, and no longer those it has *left*."""
+        present = str(now).encode()
+        for value, names in ((present, channels), (None, left)):
+            for channel in names:
+                key = f"{channel}\0{name}"
+                write = self._engine.change(READERS, key, partial(_replaced, value), self._ttl)
+                write.add_done_callback(_report_failure)
+
+    async def readers(self, channel: str, after: str, limit: int) -> list[str]:
+        """The names of those who read *channel*, above the name *after*, at most *limit*.
+
+        Raises:
+            EngineUnavailable: if the engine is away.
+        """
+        prefix = f"{channel}\0"
+        found = await self._engine.scan(READERS, prefix, prefix + after, limit)
+        return [key.removeprefix(prefix) for key, _ in found]
+
+
+def _report_failure(write: Future[bytes | None]) -> None:
+    """Nobody waits for the index: it is written again before long."""
+    error = None if write.cancelled() else write.exception()
+    if isinstance(error, TidewireError):
+        logger.warning("a reader of a channel was not noted: %s", error.detail)
+    elif error is not None:
+        logger.error("a reader of a channel was not noted", exc_info=error)
+
+
+def _unknown(name: str) -> UnknownConsumer:
+    return UnknownConsumer(f"there is no consumer {name!r}: one is made when it first subscribes")
+
+
+# Changes of records: they may run on another thread, and more than once.
+
+
+def _known(name: str, old: bytes | None) -> ConsumerState:
+    if old is None:
+        raise _unknown(name)
+    return decode(old)
+
+
+def _kept(old: bytes | None, before: ConsumerState, after: ConsumerState) -> bytes | None:
+    return old if after is before and old is not None else _encode(after)
+
+
+def _taken(holder: int, begun: int, upto: int | None, old: bytes | None) -> bytes | None:
+    before = ConsumerState(begun, begun) if old is None else decode(old)
+    after = before
+    if holder > before.holder:
+        after = msgspec.structs.replace(after, holder=holder)
+    if upto is not None:
+        after = acknowledge(after, upto)
+    return _kept(old, before, after)
+
+
+def _saved(
+    holder: int, state: ConsumerState, served: dict[int, int], old: bytes | None
+) -> bytes | None:
+    before = state if old is None else decode(old)
+    return old if before.holder != holder else _encode(merge(before, state, served))
+
+
+def _acked(name: str, ids: list[int], old: bytes | None) -> bytes | None:
+    before = _known(name, old)
+    return _kept(old, before, acknowledge(before, max(ids)))
+
+
+def _acked_single(name: str, ids: list[int], old: bytes | None) -> bytes | None:
+    before = _known(name, old)
+    after = acknowledge_single(before, ids)
+    return _kept(old, before, after if after is before else check_size(after))
+
+
+def _buried(name: str, ids: list[int], old: bytes | None) -> bytes | None:
+    before = _known(name, old)
+    return _kept(old, before, acknowledge_single(before, ids))
+
+
+def _delayed(name: str, ids: list[int], due: int, old: bytes | None) -> bytes | None:
+    before = after = _known(name, old)
+    for id in ids:
+        after = delay(after, id, due)
+    return _kept(old, before, after if after is before else check_size(after))
+
+
+def _replaced(value: bytes | None, old: bytes | None) -> bytes | None:
+    return value

@@ -1,0 +1,33 @@
+"""Dead letters: messages that a consumer was sent in vain, kept in a channel of its own."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tidewire.model import Draft, Message
+
+CHANNEL = "dead-letter:"
+
+_decode = msgspec.json.Decoder(dict[str, str]).decode
+
+
+def dead_letter(message: Message, consumer: str, reason: str, deliveries: int) -> Draft:
+    """*message* as it goes to the dead letters of *consumer*, which was sent it so often.
+
+    *reason* is ``max_deliver`` or ``rejected``. The key makes it come there once.
+    """
+    headers = _decode(message.headers) if message.headers else {}
+    headers |= {
+        "tidewire-channel": message.channel,
+        "tidewire-id": message.cursor.decode(),
+        "tidewire-deliveries": str(deliveries),
+        "tidewire-reason": reason,
+    }
+    return Draft(
+        CHANNEL + consumer,
+        message.data,
+        message.event,
+        msgspec.json.encode(headers),
+        message.binary,
+        f"{consumer}-{message.id}",
+    )
