@@ -42,8 +42,8 @@ from tidewire.model.envelope import GapNotice, Ready
 
 if TYPE_CHECKING:
     from tidewire.hub.audience import Audience, Form
-    from tidewire.hub.hub import Hub
     from tidewire.hub.consumer import Consumer
+    from tidewire.hub.hub import Hub
     from tidewire.hub.opening import Opening
 
 
@@ -87,8 +87,8 @@ class Session:
         "audience",
         "channels",
         "congested",
-        "form",
         "consumer",
+        "form",
         "hub",
         "id",
         "policy",
@@ -112,8 +112,8 @@ class Session:
         self.form = form
         self.id = id
         self.policy = policy  # the subscriber's own, before those of the namespaces
-        self.state = State.CATCHING_UP
         self.consumer = consumer  # says what of its past comes again
+        self.state = State.CATCHING_UP
         self.channels: frozenset[str] = frozenset()
         self.audience: Audience | None = None
         self.position = 0
@@ -151,13 +151,13 @@ class Session:
 
     def go_on(self, *, more: bool, congested: bool) -> None:
         """The bytes of ``begin`` were written; *more* is what its page said."""
+        if self.consumer is not None:
+            self.consumer.bind(self)
         if congested:
             self.fall_behind()
         self.hub.advance(self, more=more)
 
     def wait_at(self, after: dict[str, int]) -> None:
-        if self.consumer is not None:
-            self.consumer.bind(self)
         """Stand at *after* without reading on: for a poll that waits to be held."""
         self.after = after
         self.channels = frozenset(after)
@@ -172,13 +172,13 @@ class Session:
         followed already: there may be messages due.
         """
         self.leave()
+        if self.consumer is not None:
+            self.consumer.take_up(after)
         if now:
             held = now & self.after.keys()
             after = {channel: id for channel, id in after.items() if channel not in held}
         self.after.update(after)
         self._gaps += gaps
-        if self.consumer is not None:
-            self.consumer.take_up(after)
         self._unread |= after.keys()
         self._set_channels()
         self.hub.catch_up(self)
@@ -199,16 +199,11 @@ class Session:
         To be called before a round, which the session is not part of then.
         """
         self.leave()
+        if self.consumer is not None:
+            self.consumer.take_up({channel: position})
         self.after[channel] = min(self.after[channel], position)
         self._unread |= {channel}  # what is gone there is not gone for want of speed
         self.hub.after_round(partial(self.hub.catch_up, self))
-
-    def _set_channels(self) -> None:
-        if self.consumer is not None:
-            self.consumer.take_up({channel: position})
-        self.channels = frozenset(self.after)
-        self.turn += 1
-        self.hub.behind.add(self)
 
     def read_again(self, position: int) -> None:
         """Read all channels again after *position*, unless the session is not so far yet."""
@@ -216,6 +211,11 @@ class Session:
         self.after = {channel: min(id, position) for channel, id in self.after.items()}
         self._unread = self.channels
         self.hub.catch_up(self)
+
+    def _set_channels(self) -> None:
+        self.channels = frozenset(self.after)
+        self.turn += 1
+        self.hub.behind.add(self)
 
     def take(self, page: Page) -> bytes:
         """Move past *page* and return the bytes that carry it, ``b""`` for an empty one.
@@ -225,13 +225,13 @@ class Session:
         says how many they are.
         """
         self.turn += 1  # a second read under way from the same place must not be taken too
+        if self.consumer is not None:
+            page = self.consumer.prepare(page)
         after = self.after
         for gap in page.gaps:
             # Told in its place in the order; not to be found again by the next read.
             after[gap.channel] = max(after[gap.channel], gap.id)
             if gap.reason == "expired" and not gap.skipped and gap.channel not in self._unread:
-        if self.consumer is not None:
-            page = self.consumer.prepare(page)
                 gap = gap._replace(reason="slow")
             self._gaps.append(gap)
         self._unread = _NONE
@@ -337,13 +337,13 @@ class Session:
     @property
     def conflating(self) -> Flows | None:
         """How what it catches up with is reduced to the latest; ``None``: it gets all."""
+        if self.consumer is not None:
+            return None  # what it was never sent it could not acknowledge
         if self._slow or self.policy == "latest":
             flows = self._flows
             if flows.any_is("latest", self.channels):
                 return flows
         return None
-        if self.consumer is not None:
-            return None  # what it was never sent it could not acknowledge
 
     @property
     def _flows(self) -> Flows:
@@ -363,13 +363,13 @@ class Session:
     def close(self) -> None:
         """Forget the subscriber."""
         if self.state is not State.CLOSED:
+            if self.consumer is not None:
+                self.consumer.close()
             if self.audience is not None:
                 self.hub.remove(self)
                 self.audience = None
             self.state = State.CLOSED
             self.hub.behind.discard(self)
-            if self.consumer is not None:
-                self.consumer.close()
             self.turn += 1
             self.after = {}
             self._waiting_for_live = None
