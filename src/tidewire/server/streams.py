@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from tidewire.hub import FIRST_MESSAGES, Holding, Opening, Session, Terms
@@ -31,6 +32,9 @@ _EVENT_HEADERS = (
 
 # What a publish command may have around its data.
 ENVELOPE_ALLOWANCE = 512
+
+
+_terms = lru_cache(1024)(Terms)  # most connections have the same ones, and keep them
 
 
 class UpgradeRequired(BadRequest):
@@ -93,7 +97,9 @@ def _hold(
     app: App, session: Session, transport: str, resumed: Resumed, opening: Opening | None
 ) -> Holding:
     query = resumed.query
-    terms = Terms(transport, query.consumer, query.policy, query.device, query.raw, query.fragments)
+    terms = _terms(
+        transport, query.consumer, query.policy, query.device, query.raw, query.fragments
+    )
     after = {} if opening is None else opening.start.after
     return app.sessions.hold(session, terms, after, holder=resumed.holder)
 
