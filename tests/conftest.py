@@ -6,12 +6,17 @@ import re
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
+from hypothesis import settings
 
 from tests.server_process import ServerProcess, start_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+# Hypothesis: the same examples in every run, however slow the machine.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.load_profile("same")
 
 TROUBLE = re.compile(r"Traceback \(most recent call last\)|Exception ignored|never awaited")
 

@@ -130,7 +130,7 @@ values = st.recursive(
 
 
 @given(data=values, indent=st.sampled_from([None, 0, 2]), ascii_only=st.booleans())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_data_comes_back_as_it_was(
     server: ServerProcess, data: Any, indent: int | None, ascii_only: bool
 ) -> None:

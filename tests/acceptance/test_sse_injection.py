@@ -133,7 +133,7 @@ def check_profile(body: bytes) -> None:
 
 
 @given(data=st.lists(json_values, min_size=1, max_size=5))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_data_arrives_in_one_event_each(
     server: ServerProcess, connection: RawConnection, data: list[Any]
 ) -> None:
@@ -157,7 +157,7 @@ def as_stream_text(value: object) -> str:
 
 
 @given(data=st.lists(hostile_text | json_values, min_size=1, max_size=5))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_raw_data_arrives_in_one_event_each(
     server: ServerProcess, connection: RawConnection, data: list[Any]
 ) -> None:
@@ -175,7 +175,7 @@ def test_any_raw_data_arrives_in_one_event_each(
 
 
 @given(data=st.lists(st.binary(max_size=300), min_size=1, max_size=3))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_raw_binary_data_is_base64(
     server: ServerProcess, connection: RawConnection, data: list[bytes]
 ) -> None:
@@ -188,7 +188,7 @@ def test_raw_binary_data_is_base64(
 
 
 @given(events=st.lists(good_events, min_size=1, max_size=5), text=hostile_text)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_allowed_event_name_arrives(
     server: ServerProcess, connection: RawConnection, events: list[str], text: str
 ) -> None:

@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
-from hypothesis import settings
 
 from tests.hub.world import HeldEngine, World
 
@@ -14,10 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from tidewire.model import Flow
-
-# The same examples in every run, however slow the machine.
-settings.register_profile("same", derandomize=True, deadline=None)
-settings.load_profile("same")
 
 
 @pytest.fixture

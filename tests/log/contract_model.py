@@ -204,7 +204,6 @@ class ModelContract(Contract):
 
         @settings(
             max_examples=self.examples,
-            deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
         )
         @given(steps)

@@ -7,7 +7,6 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import pytest
-from hypothesis import settings
 
 from tests.server.one_connection import World
 from tests.server.stub_app import FakeTransport
@@ -20,10 +19,6 @@ from tidewire.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-# The same examples in every run, however slow the machine.
-settings.register_profile("same", derandomize=True, deadline=None)
-settings.load_profile("same")
 
 
 class Reply(NamedTuple):

@@ -551,14 +551,14 @@ STREAMS = st.lists(st.one_of(GETS, GETS, POSTS, POSTS, CHUNKS, ODD), max_size=12
 
 
 @given(STREAMS)
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 def test_a_remembered_head_gives_what_a_reader_without_memory_gives(pieces: list[bytes]) -> None:
     # A piece of one byte is never remembered.
     assert read(pieces) == read(in_pieces(b"".join(pieces), 1))
 
 
 @given(STREAMS, st.lists(st.integers(0, 2_000), max_size=12))
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 def test_any_chunking_gives_the_same_requests(stream: list[bytes], cuts: list[int]) -> None:
     data = b"".join(stream)
     at = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})

@@ -175,7 +175,7 @@ STEPS = st.lists(
 
 
 @given(STEPS, st.sampled_from([0.0, 0.03, 0.5]))
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 def test_any_sequence_calls_each_entry_when_it_was_last_set_to(
     steps: list[tuple[str, int, float]], late: float
 ) -> None:

@@ -6,16 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
 
 from tests.transports.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-# The same examples in every run, however slow the machine.
-settings.register_profile("same", derandomize=True, deadline=None)
-settings.load_profile("same")
 
 
 @pytest.fixture
