@@ -259,6 +259,16 @@ def test_recovered_when_the_newest_is_there(make_world: MakeWorld) -> None:
     assert world.subscribe("a", after=cursor).items[0].reason == "False"
 
 
+def test_a_cursor_beyond_the_end_of_the_log_gets_the_newest(world: World) -> None:
+    """The log has lost its tail: its newest message is what counts now, and it is there."""
+    sent = world.publish("a", "a", "a")
+    world.settle()
+    ready, *told = world.subscribe("a", after=sent[-1] + 1_000, policy="latest").items
+    assert ready.reason == "True"
+    assert [(item.kind, item.reason) for item in told[:-1]] == [("gap", "reset"), ("gap", "slow")]
+    assert told[-1].id == sent[-1]
+
+
 def test_not_recovered_when_the_newest_is_gone(make_world: MakeWorld) -> None:
     world = make_world(recent=0, size=0)
     cursor = world.publish("b")[0]

@@ -56,12 +56,15 @@ def start_from_memory(recent: Recent, epoch: str, wanted: Subscription) -> Start
     return Start(after, [])
 
 
-async def start_from_log(engine: Engine, recent: Recent, wanted: Subscription) -> Start:
+async def start_from_log(
+    engine: Engine, recent: Recent, wanted: Subscription, flows: Flows | None = None
+) -> Start:
     """Where *wanted* starts, with the engine's help.
 
     A cursor of another epoch starts at the oldest message kept: whatever this log holds is news
     to its owner. A cursor beyond the log's end comes from a future that was lost, so nothing kept
-    is news; it starts at the end. Both are told as ``reset``.
+    is news; it starts at the end. Both are told as ``reset``. Who wants the latest, which *flows*
+    say, held a value of that future: the newest one kept is news to them.
 
     Raises:
         BadRequest: if there are several cursors, but not one for each channel.
@@ -73,19 +76,22 @@ async def start_from_log(engine: Engine, recent: Recent, wanted: Subscription) -
         return Start(await engine.starts(wanted.channels, wanted.since), [])
     after: dict[str, int] = {}
     gaps: list[Gap] = []
-    foreign: list[str] = []
+    anew: list[str] = []
     head = recent.head
     for channel, cursor in zip(wanted.channels, _spread(wanted), strict=True):
         if cursor.epoch != engine.epoch:
-            foreign.append(channel)
+            anew.append(channel)
         elif cursor.id > head and cursor.id > (head := max(head, await engine.head())):
-            gaps.append(Gap(channel, head, "reset"))
-            after[channel] = head
+            if flows is not None and flows.of(channel).policy == "latest":
+                anew.append(channel)
+            else:
+                gaps.append(Gap(channel, head, "reset"))
+                after[channel] = head
         else:
             after[channel] = cursor.id
-    if foreign:
-        oldest = await engine.starts(foreign, START)
-        gaps += [Gap(channel, oldest[channel], "reset") for channel in foreign]
+    if anew:
+        oldest = await engine.starts(anew, START)
+        gaps += [Gap(channel, oldest[channel], "reset") for channel in anew]
         after |= oldest
     return Start(after, gaps)
 
@@ -124,7 +130,7 @@ async def open_from_log(
     Raises:
         BadRequest, EngineUnavailable: as ``start_from_log`` does.
     """
-    start = await start_from_log(engine, recent, wanted)
+    start = await start_from_log(engine, recent, wanted, flows)
     read = partial(read_page, reads, recent, upto, most)
     if flows is None:
         page = await read(start.after)
@@ -149,9 +155,9 @@ async def read_page(
 
 
 def _recovered(wanted: Subscription, start: Start, page: Page, flows: Flows | None) -> bool:
-    if not wanted.cursors or start.gaps:
+    if not wanted.cursors:
         return False
-    lost = {gap.channel: gap.id for gap in page.gaps if gap.reason != "slow"}
+    lost = {gap.channel: gap.id for gap in (*start.gaps, *page.gaps) if gap.reason != "slow"}
     if flows is None or not lost:
         return not lost
     newest = {message.channel: message.id for message in page.messages}
