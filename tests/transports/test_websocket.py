@@ -230,6 +230,19 @@ def test_whatever_comes_shows_that_the_client_is_there(world: World, sign: bytes
     assert [frame.opcode for frame in client.frames()] == [PING]
 
 
+def test_a_client_that_is_not_read_cannot_answer(world: World) -> None:
+    client = client_of(world)
+    due = START + INTERVAL
+    client.stream.on_timer(due)
+    client.wire.reading = False  # its pong waits behind what the disk must take
+    assert client.stream.on_timer(due + TIMEOUT) == INTERVAL - TIMEOUT
+    client.wire.reading = True
+    client.stream.on_timer(due + INTERVAL)
+    assert client.live
+    client.stream.on_timer(due + INTERVAL + TIMEOUT)
+    assert not client.live
+
+
 def test_no_answer_to_a_ping(world: World) -> None:
     client = client_of(world)
     due = START + INTERVAL

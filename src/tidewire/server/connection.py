@@ -241,6 +241,11 @@ class Connection(asyncio.Protocol):
                 reader.wants_continue = False
                 self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
+    @property
+    def reading(self) -> bool:
+        """Whether anything is taken from the client now."""
+        return not self._unread
+
     def stop_reading(self, reason: int) -> None:
         """Read nothing until ``read_on`` was called for every reason given."""
         if not self._unread and not self.transport.is_closing():

@@ -130,9 +130,10 @@ class WebSocket:
         if now < self._due:
             return self._due - now
         interval, timeout = self._heartbeat
-        if self._unanswered:
+        if self._unanswered and self._wire.reading:
             self._end(4408, "no answer to a ping")
             return CLOSING_SECONDS
+        self._unanswered = False
         if self._pinged and timeout < interval:  # the pong came: rest until the next ping is due
             self._pinged = False
             self._due += interval - timeout

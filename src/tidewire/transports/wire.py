@@ -10,6 +10,11 @@ class Wire(Protocol):
 
     congested: bool
 
+    @property
+    def reading(self) -> bool:
+        """Whether anything is taken from the client now."""
+        ...
+
     def write(self, data: bytes) -> bool:
         """Send *data* whole; ``False`` when the client takes no more for now."""
         ...
