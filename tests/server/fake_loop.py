@@ -51,6 +51,10 @@ class FakeLoop:
         heapq.heappush(self._timers, (self.now + delay, self._count, timer))
         return timer
 
+    def call_soon(self, callback: Callable[[], object]) -> Timer:
+        """Call *callback* as soon as time passes."""
+        return self.call_later(0, callback)
+
     def idle(self) -> bool:
         """Whether nothing is to be called later."""
         return all(timer.cancelled for _, _, timer in self._timers)

@@ -117,7 +117,8 @@ class StubApp:
     """Handles a request by its target.
 
     ``/later`` is answered when the test calls ``connection.respond``; ``/hold`` is a pending
-    answer, ``/stream`` a stream; anything else is answered at once with its target and body.
+    answer, ``/stream`` a stream, ``/frames`` one of frames; anything else is answered at once with
+    its target and body.
     """
 
     def __init__(self) -> None:
@@ -163,7 +164,10 @@ class StubApp:
             connection.hold(self.pending, 5)
         elif request.target == b"/stream":
             self.stream = Stream(connection)
-            connection.start_stream(self.stream, b"head;", seconds=5)
+            connection.start_stream(self.stream, b"head;", b"", seconds=5)
+        elif request.target == b"/frames":
+            self.stream = Stream(connection)
+            connection.start_stream(self.stream, b"head;", b"", seconds=5, framed=True)
         elif not request.target.startswith(b"/later"):
             connection.respond(200, b"", request.target + request.body)
 

@@ -135,6 +135,14 @@ def test_the_messages_of_a_round_are_one_batch(world: World) -> None:
     assert client.ask({"type": "ping", "ref": 1}) == [[{"type": "ok", "ref": 1}]]
 
 
+def test_a_large_message_is_the_same_bytes_for_all_who_come_back(world: World) -> None:
+    world.publish(data=b'"%b"' % (b"x" * 300_000))
+    clients = [Client(world, Subscription(("news",), since=-1)) for _ in range(2)]
+    one, two = [client.wire.written[-1] for client in clients]
+    assert one is two
+    assert [kinds(client.take()) for client in clients] == [["ready", "message"]] * 2
+
+
 def test_a_deflated_connection(world: World) -> None:
     client = Client(world, NEWS, window_bits=15)
     client.take()
@@ -241,6 +249,43 @@ def test_a_client_that_is_not_read_cannot_answer(world: World) -> None:
     assert client.live
     client.stream.on_timer(due + INTERVAL + TIMEOUT)
     assert not client.live
+
+
+def test_a_slow_client_is_pinged_and_its_pong_may_be_late(world: World) -> None:
+    client = client_of(world)
+    client.wire.congested = True
+    due = START + INTERVAL
+    assert client.stream.on_timer(due) == INTERVAL
+    assert client.stream.on_timer(due + INTERVAL) == INTERVAL
+    # They overtake messages, so their pongs must not be taken for proof that those came.
+    assert client.frames() == [ServerFrame(PING, b"")] * 2
+    client.wire.congested = False
+    assert client.stream.on_timer(due + INTERVAL * 2) == TIMEOUT
+    assert client.live
+
+
+def test_a_ping_from_before_the_client_was_slow_is_forgotten(world: World) -> None:
+    client = client_of(world)
+    due = START + INTERVAL
+    assert client.stream.on_timer(due) == TIMEOUT
+    client.wire.congested = True
+    client.stream.on_timer(due + TIMEOUT)
+    client.wire.congested = False
+    assert client.stream.on_timer(due + INTERVAL) == TIMEOUT
+    assert [frame.opcode for frame in client.frames()] == [PING] * 2
+    assert client.live
+
+
+def test_a_close_frame_that_is_not_out_yet_needs_no_answer(world: World) -> None:
+    client = client_of(world)
+    client.wire.congested = True
+    client.stream.end(1012, "the server restarts", again=True)
+    for now in range(10):
+        assert client.stream.on_timer(START + now) == 2
+    client.wire.congested = False
+    assert client.stream.on_timer(START + 10) == 2
+    assert client.stream.on_timer(START + 12) == 0
+    assert client.wire.done == ["abort"]
 
 
 def test_no_answer_to_a_ping(world: World) -> None:

@@ -187,6 +187,9 @@ class FakeWire:
         self.written.append(data)
         return self.takes
 
+    def interject(self, frame: bytes) -> None:
+        self.write(frame)
+
     def take(self) -> bytes:
         """What was written since the last call."""
         data = b"".join(self.written)

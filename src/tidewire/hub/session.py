@@ -37,6 +37,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from tidewire.hub.conflation import Flows
+from tidewire.hub.opening import PAGE_BYTES
 from tidewire.model import Gap, Message, Page
 from tidewire.model.envelope import GapNotice, Ready
 
@@ -147,7 +148,11 @@ class Session:
         self.hub.behind.add(self)
         cursor = self.hub.cursor(min(self.after.values()))
         ready = Ready(cursor, self.id, opening.recovered, channels, heartbeat, timeout)
-        return self.form.control(ready, cursor) + self.take(opening.page)
+        page = opening.page
+        if len(page.messages) == 1 and page.messages[0].size > PAGE_BYTES and not page.gaps:
+            # Read again when it is this session's turn: then its bytes are shared, not copied here.
+            return self.form.control(ready, cursor)
+        return self.form.control(ready, cursor) + self.take(page)
 
     def go_on(self, *, more: bool, congested: bool) -> None:
         """The bytes of ``begin`` were written; *more* is what its page said."""

@@ -13,6 +13,10 @@ buffer is empty the connection is *congested*: the file descriptor is hidden (-1
 takes the slow path, reading is paused, and the stream's session reads on from the log later. The
 transport closes its descriptor only after ``connection_lost``, where it is hidden for good: the
 kernel cannot have given its number to another connection by then.
+
+What is left of a large message is the same bytes for all its receivers: the transport gets a view
+of them. A WebSocket feeds it in pieces (``Backlog``), so that control frames get between; it reads
+on meanwhile, as long as few answers wait.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from tidewire.model import TidewireError
+from tidewire.server.backlog import PIECE, Backlog
 from tidewire.server.http1 import HEAD, IDLE, RequestReader
 from tidewire.server.request import Request
 from tidewire.server.response import answer, problem
@@ -35,6 +40,9 @@ if TYPE_CHECKING:
 
 MAX_PIPELINED = 32
 LINGER_SECONDS = 2.0
+MOST_BEHIND = 64 << 10  # bytes of answers that may wait behind a large message
+LARGE_BODY = 64 << 10
+PIECES_A_TURN = 8  # to a client that takes them as fast as they come
 
 # Why nothing is read
 CONGESTED, PIPELINED, BUSY = 1, 2, 4
@@ -94,7 +102,11 @@ class Connection(asyncio.Protocol):
     """The protocol object of one socket."""
 
     __slots__ = (
+        "_backlog",
+        "_border",
+        "_framed",
         "_handling",
+        "_paused",
         "_queue",
         "_reader",
         "_served",
@@ -126,6 +138,10 @@ class Connection(asyncio.Protocol):
         self.congested = False
         self.draining = False
         self.refused = False
+        self._paused = False  # the transport has bytes that the kernel did not take
+        self._framed = False  # the stream consists of WebSocket frames
+        self._border = 0  # of the first frame in what is written
+        self._backlog: Backlog | None = None
         self._handling = False
         self._served = False
         self._unread = 0
@@ -157,6 +173,7 @@ class Connection(asyncio.Protocol):
             pending.lost()
         self._reader = None
         self._queue = None
+        self._backlog = None
 
     def eof_received(self) -> bool:
         # A held poll or a stream whose client has closed its side has nobody to go on for; an
@@ -168,14 +185,27 @@ class Connection(asyncio.Protocol):
         return True
 
     def pause_writing(self) -> None:
+        self._paused = True
+        if not self.congested:
+            self._congest()
+            self.stop_reading(CONGESTED)
+            self.app.wheel.set(self, self.app.stall_timeout / 4)
+
+    def _congest(self) -> None:
         self.congested = True
         self.fd = -1
-        self.stop_reading(CONGESTED)
         self._stalled_since = self.app.loop.time()
         self._stalled_left = self._unsent()
-        self.app.wheel.set(self, self.app.stall_timeout / 4)
 
     def resume_writing(self) -> None:
+        self._paused = False
+        if self._backlog is None:
+            self._ease()
+        else:
+            self._feed()
+
+    def _ease(self) -> None:
+        """All that was written is with the kernel."""
         self.congested = False
         if not self.transport.is_closing():
             self.fd = self.socket_fd
@@ -297,9 +327,12 @@ class Connection(asyncio.Protocol):
         if request is None or self.transport.is_closing():
             return
         keep_alive = request.keep_alive and not self.draining and not request.upgrade
-        self.write(
-            answer(status, headers, body, keep_alive=keep_alive, head=request.method == b"HEAD")
-        )
+        head = request.method == b"HEAD"
+        if len(body) <= LARGE_BODY or head:
+            self.write(answer(status, headers, body, keep_alive=keep_alive, head=head))
+        else:  # no copy of it
+            self.write(answer(status, headers, body, keep_alive=keep_alive, head=True))
+            self.write(body)
         self.pending = None
         self.current = None
         if not keep_alive:
@@ -345,15 +378,24 @@ class Connection(asyncio.Protocol):
         self.pending = pending
         self.app.wheel.set(self, seconds)
 
-    def start_stream(self, stream: Stream, head: bytes, *, seconds: float) -> bool:
-        """Send *head* and become *stream*, whose timer is first due in *seconds*."""
+    def start_stream(
+        self, stream: Stream, head: bytes, first: bytes, *, seconds: float, framed: bool = False
+    ) -> bool:
+        """Send *head* and *first*, and become *stream*, whose timer is first due in *seconds*.
+
+        *framed*: all behind the head is WebSocket frames, each write whole ones.
+        """
         self.stream = stream
         self._reader = None
         self._queue = None
         self.current = None
         self.pending = None
         self.app.wheel.set(self, seconds)
-        return self.write(head)
+        self._framed = framed
+        self._border = len(head)
+        taken = self.write(head + first)
+        self._border = 0
+        return taken
 
     # Bytes out
 
@@ -365,17 +407,61 @@ class Connection(asyncio.Protocol):
             sent = 0
         if sent == len(data):
             return True
-        return self._write_rest(data[sent:] if sent else data)
+        return self._write_rest(data, sent)
 
-    def _write_rest(self, data: bytes) -> bool:
+    def _write_rest(self, data: bytes, sent: int) -> bool:
         # The kernel took a part, or nothing, or the descriptor is hidden; a connection that has
         # failed ends in connection_lost, and what is written meanwhile is of no use to anyone.
         if not self.transport.is_closing():
-            self.transport.write(data)
+            if self._backlog is not None:
+                self._backlog.put(data)
+                self._stalled_left += len(data)
+                if self._backlog.behind > MOST_BEHIND:
+                    self.stop_reading(CONGESTED)
+            elif self._framed and len(data) - sent > PIECE and not self.congested:
+                self._backlog = Backlog(data, sent, self._border)
+                self._congest()
+                self.app.wheel.set(self, 0)  # from now on it watches the client's progress too
+                self._feed(1)
+            else:
+                self.transport.write(memoryview(data)[sent:] if sent else data)
         return not self.congested
+
+    def interject(self, frame: bytes) -> None:
+        """Send a control frame of a WebSocket, ahead of what waits."""
+        if self._backlog is None:
+            self.write(frame)
+        else:
+            before = self._backlog.size
+            self._backlog.interject(frame)
+            self._stalled_left += self._backlog.size - before
+
+    def _feed(self, pieces: int = PIECES_A_TURN) -> None:
+        """Give the transport what waits, as long as the kernel takes it, up to so many pieces."""
+        backlog = self._backlog
+        if backlog is None or self.transport.is_closing():
+            return
+        for _ in range(pieces):
+            if not backlog or self._paused:
+                break
+            self.transport.write(backlog.take())
+        if not self._paused:
+            if backlog:
+                self.app.loop.call_soon(self._feed)
+            else:
+                self._backlog = None
+                self._ease()
+
+    def _hand_over(self) -> None:
+        """Leave all that waits to the transport: nothing will be written after it."""
+        backlog, self._backlog = self._backlog, None
+        if backlog is not None and not self.transport.is_closing():
+            for piece in backlog.rest():
+                self.transport.write(piece)
 
     def close(self) -> None:
         """Close once everything written has been sent."""
+        self._hand_over()
         self.fd = -1
         self.transport.close()
 
@@ -403,6 +489,8 @@ class Connection(asyncio.Protocol):
 
     def linger(self) -> None:
         """Close this side now, the connection when the client has closed its own."""
+        self._hand_over()
+        self._framed = False
         self._reader = None
         self.stream = _Lingering(self)
         if self.transport.can_write_eof():
@@ -444,6 +532,7 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def _check_stall(self, now: float) -> None:
+        delay = self.app.stall_timeout / 4
         left = self._unsent()
         if left < self._stalled_left:
             self._stalled_left = left
@@ -452,11 +541,16 @@ class Connection(asyncio.Protocol):
             self.app.count_stalled()
             self.abort()
             return
-        self.app.wheel.set(self, self.app.stall_timeout / 4)
+        if self._backlog is not None and self.stream is not None:  # its control frames get through
+            delay = min(delay, self.stream.on_timer(now) or delay)
+        if not self.transport.is_closing():
+            self.app.wheel.set(self, delay)
 
     def _unsent(self) -> int:
         """Bytes that the client has not acknowledged yet, here and in the kernel."""
         left = self.transport.get_write_buffer_size()
+        if self._backlog is not None:
+            left += self._backlog.size
         if self.socket_fd >= 0:
             try:
                 # SIOCOUTQ has TIOCOUTQ's number (tcp(7)).

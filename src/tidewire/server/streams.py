@@ -80,7 +80,9 @@ def websocket(app: App, request: Request, connection: Connection) -> None:
             first = session.begin(
                 opening, heartbeat=_ms(settings.ping_interval), timeout=_ms(settings.pong_timeout)
             )
-            taken = connection.start_stream(stream, head + first, seconds=settings.ping_interval)
+            taken = connection.start_stream(
+                stream, head, first, seconds=settings.ping_interval, framed=True
+            )
             session.go_on(more=opening is not None and opening.page.more, congested=not taken)
 
         if wanted.channels:
@@ -157,7 +159,7 @@ def echo(app: App, request: Request, connection: Connection) -> None:
         deflated=deflate is not None,
     )
     stream = Echo(connection, parser, deflate.window_bits if deflate else 0)
-    connection.start_stream(stream, _switching(key, deflate, None), seconds=3600)
+    connection.start_stream(stream, _switching(key, deflate, None), b"", seconds=3600)
 
 
 def event_stream(app: App, request: Request, connection: Connection) -> None:
@@ -185,7 +187,7 @@ def event_stream(app: App, request: Request, connection: Connection) -> None:
             )
             head = _event_head(app, request)
             first = session.begin(opening, heartbeat=_ms(settings.sse_heartbeat))
-            taken = connection.start_stream(stream, head + first, seconds=settings.sse_heartbeat)
+            taken = connection.start_stream(stream, head, first, seconds=settings.sse_heartbeat)
             session.go_on(more=opening.page.more, congested=not taken)
 
         open_subscription(app, connection, wanted, app.hub.position, FIRST_MESSAGES, start, policy)

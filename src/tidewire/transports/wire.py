@@ -19,6 +19,10 @@ class Wire(Protocol):
         """Send *data* whole; ``False`` when the client takes no more for now."""
         ...
 
+    def interject(self, frame: bytes) -> None:
+        """Send a control frame of a WebSocket, ahead of other frames that wait."""
+        ...
+
     def stop_reading(self, reason: int) -> None:
         """Take nothing from the client until ``read_on`` was called for the reason."""
         ...
