@@ -148,6 +148,23 @@ def test_a_cursor_of_another_log_is_told_as_reset(world: World) -> None:
     assert ids(answers) == [sent]
 
 
+@pytest.mark.parametrize("channels", [["news"], {"news": "now"}])
+def test_subscribing_again_from_now_on_skips_nothing(world: World, channels: object) -> None:
+    """The client is behind: what is due to it comes, although it asks to start at the newest."""
+    client = Client(world, Subscription(("news",)))
+    client.take()
+    client.wire.takes = False
+    sent = [world.publish() for _ in range(3)]
+    client.send({"type": "subscribe", "ref": 1, "channels": channels})
+    assert ids(client.take()) == sent[:1]
+    client.wire.takes = True
+    client.stream.resume()
+    world.turn()
+    *messages, ok = client.take()
+    assert ids(messages) == sent[1:]
+    assert ok == {"type": "ok", "ref": 1, "id": cursor(sent[2]), "channels": ["news"]}
+
+
 def test_subscribing_again_from_a_cursor_sends_again(world: World) -> None:
     client = Client(world)
     client.send({"type": "subscribe", "channels": ["news"]})
