@@ -137,7 +137,7 @@ def test_the_messages_of_a_round_are_one_batch(world: World) -> None:
 
 def test_a_large_message_is_the_same_bytes_for_all_who_come_back(world: World) -> None:
     world.publish(data=b'"%b"' % (b"x" * 300_000))
-    clients = [Client(world, Subscription(("news",), since=-1)) for _ in range(2)]
+    clients = [Client(world, Subscription(("news",), (Cursor(EPOCH, 0),))) for _ in range(2)]
     one, two = [client.wire.written[-1] for client in clients]
     assert one is two
     assert [kinds(client.take()) for client in clients] == [["ready", "message"]] * 2
@@ -238,19 +238,6 @@ def test_whatever_comes_shows_that_the_client_is_there(world: World, sign: bytes
     assert [frame.opcode for frame in client.frames()] == [PING]
 
 
-def test_a_client_that_is_not_read_cannot_answer(world: World) -> None:
-    client = client_of(world)
-    due = START + INTERVAL
-    client.stream.on_timer(due)
-    client.wire.reading = False  # its pong waits behind what the disk must take
-    assert client.stream.on_timer(due + TIMEOUT) == INTERVAL - TIMEOUT
-    client.wire.reading = True
-    client.stream.on_timer(due + INTERVAL)
-    assert client.live
-    client.stream.on_timer(due + INTERVAL + TIMEOUT)
-    assert not client.live
-
-
 def test_a_slow_client_is_pinged_and_its_pong_may_be_late(world: World) -> None:
     client = client_of(world)
     client.wire.congested = True
@@ -286,6 +273,19 @@ def test_a_close_frame_that_is_not_out_yet_needs_no_answer(world: World) -> None
     assert client.stream.on_timer(START + 10) == 2
     assert client.stream.on_timer(START + 12) == 0
     assert client.wire.done == ["abort"]
+
+
+def test_a_client_that_is_not_read_cannot_answer(world: World) -> None:
+    client = client_of(world)
+    due = START + INTERVAL
+    client.stream.on_timer(due)
+    client.wire.reading = False  # its pong waits behind what the disk must take
+    assert client.stream.on_timer(due + TIMEOUT) == INTERVAL - TIMEOUT
+    client.wire.reading = True
+    client.stream.on_timer(due + INTERVAL)
+    assert client.live
+    client.stream.on_timer(due + INTERVAL + TIMEOUT)
+    assert not client.live
 
 
 def test_no_answer_to_a_ping(world: World) -> None:

@@ -103,7 +103,7 @@ class WebSocket:
                     self._command(event.data)  # type: ignore[union-attr]
             elif kind is Ping:
                 if not self._closing:
-                    self._wire.write(frame(PONG, event.data))  # type: ignore[union-attr]
+                    self._wire.interject(frame(PONG, event.data))  # type: ignore[union-attr]
             elif kind is Pong:
                 if not self._closing:
                     self._holding.confirm(event.data)  # type: ignore[union-attr]
@@ -120,7 +120,11 @@ class WebSocket:
         self.session.resume()
 
     def on_timer(self, now: float) -> float:
+        congested = self._wire.congested
         if self._closing:
+            if congested:
+                self._closing_until = None
+                return CLOSING_SECONDS
             if self._closing_until is None:  # the close frame may have come out only now
                 self._closing_until = now + CLOSING_SECONDS
             if now < self._closing_until:
@@ -130,7 +134,7 @@ class WebSocket:
         if now < self._due:
             return self._due - now
         interval, timeout = self._heartbeat
-        if self._unanswered and self._wire.reading:
+        if self._unanswered and not congested and self._wire.reading:
             self._end(4408, "no answer to a ping")
             return CLOSING_SECONDS
         self._unanswered = False
@@ -139,11 +143,14 @@ class WebSocket:
             self._due += interval - timeout
             if now < self._due:
                 return self._due - now
-        self._pinged = self._unanswered = True
-        self._wire.write(frame(PING, self._holding.mark()))
+        # To a slow client a ping gets ahead of messages: its pong does not say that those came, and
+        # may be late. Whether that client is alive shows in what it takes.
+        self._pinged = self._unanswered = not congested
+        self._wire.interject(frame(PING, b"" if congested else self._holding.mark()))
         self._holding.refresh()
-        self._due = now + timeout
-        return timeout
+        wait = interval if congested else timeout
+        self._due = now + wait
+        return wait
 
     def end(self, code: int, reason: str, *, again: bool) -> None:
         if not self._closing:
