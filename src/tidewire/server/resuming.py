@@ -123,12 +123,20 @@ async def _later(
         found = await work
         if connection.draining:
             raise Unavailable("the server is going down")
-        if connection.current is request and not connection.transport.is_closing():
+        if _waits(connection, request):
             then(found)
-    except Unavailable as error:
-        app.put_off(request, connection, error)
     except TidewireError as error:
-        connection.respond_error(error)
+        if not _waits(connection, request):
+            return
+        if isinstance(error, Unavailable):
+            app.put_off(request, connection, error)
+        else:
+            connection.respond_error(error)
+
+
+def _waits(connection: Connection, request: Request) -> bool:
+    """Whether the client still waits for the answer."""
+    return connection.current is request and not connection.transport.is_closing()
 
 
 def _check_known(parsed: Query) -> None:
