@@ -49,6 +49,11 @@ def test_messages_and_the_position(app_server: Server) -> None:
     assert after["tidewire_position", ""] == app_server.hub.position
 
 
+def test_acknowledgements(app_server: Server) -> None:
+    app_server.app.consumers.records.acknowledge("nobody", [1], single=False).exception()
+    assert scrape(app_server)["tidewire_acks_total", ""] == 1
+
+
 def test_drops_by_reason(app_server: Server) -> None:
     assert scrape(app_server)["tidewire_drops_total", "stalled"] == 0
     app_server.app.count_stalled()

@@ -50,6 +50,7 @@ class ConsumerRecords:
         self._engine = engine
         self._ttl = ttl
         self._changed = changed
+        self.acks = 0  # commands to acknowledge, by this process
 
     async def find(self, name: str) -> ConsumerState | None:
         """What is known of a consumer.
@@ -90,6 +91,7 @@ class ConsumerRecords:
         The future is done when the engine keeps that. It fails with ``UnknownConsumer``,
         ``TooManySingleAcks`` or ``EngineUnavailable``.
         """
+        self.acks += 1
         return self._change(name, partial(_acked_single if single else _acked, name, ids))
 
     def delay(self, name: str, ids: list[int], due: int) -> Future[bytes | None]:

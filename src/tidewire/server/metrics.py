@@ -85,6 +85,9 @@ class _Counters(Collector):
         yield CounterMetricFamily(
             "tidewire_slow", "How often a client took its bytes too slowly.", hub.slow_sessions
         )
+        yield CounterMetricFamily(
+            "tidewire_acks", "Acknowledgements of durable consumers.", app.consumers.records.acks
+        )
         drops = CounterMetricFamily(
             "tidewire_drops",
             "What did not go its usual way, by reason; see the documentation.",
