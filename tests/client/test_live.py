@@ -14,6 +14,7 @@ from tests.acceptance.cutting_proxy import CuttingProxy
 from tests.cli.commands import serve
 from tidewire.client import (
     Backoff,
+    Client,
     LongPollTransport,
     Message,
     Position,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from tidewire.client import Transport
 
 MESSAGES = 1000
-NAMES = ["ws", "sse", "longpoll", "poll"]
+NAMES = ["ws", "msgpack", "sse", "longpoll", "poll"]
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,7 @@ def transport(name: str, http: httpx.AsyncClient, url: str) -> Transport:
     address = ServerAddress.parse(url)
     made: dict[str, Transport] = {
         "ws": WebSocketTransport(address),
+        "msgpack": WebSocketTransport(address, codec="msgpack"),
         "sse": SseTransport(http, address),
         "longpoll": LongPollTransport(http, address),
         "poll": ShortPollTransport(http, address, sleep=at_once),
@@ -111,7 +113,7 @@ async def take(
 @pytest.mark.parametrize(
     # A poll's answer comes whole or not at all, and may have 30 kB here; a stream comes bit by bit.
     ("name", "most"),
-    [("ws", 8_000), ("sse", 8_000), ("longpoll", 40_000), ("poll", 40_000)],
+    [("ws", 8_000), ("msgpack", 8_000), ("sse", 8_000), ("longpoll", 40_000), ("poll", 40_000)],
 )
 async def test_cut_at_random_nothing_is_missing_and_nothing_double(
     name: str, most: int, server: ServerProcess
@@ -132,6 +134,36 @@ async def test_cut_at_random_nothing_is_missing_and_nothing_double(
         assert proxy.cuts >= MESSAGES * 100 // most - 1
     assert [message.data for message in messages] == list(range(MESSAGES))
     assert [message.seq for message in messages] == list(range(1, MESSAGES + 1))
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_large_messages_come_whole_over_connections_that_break(
+    name: str, server: ServerProcess
+) -> None:
+    """The first connection dies within the first message, the others anywhere."""
+    channel = f"large:{name}"
+    sizes = [100_000, 5, 200_000, 32_768, 300_000]
+    address = ServerAddress.parse(server.url)
+    async with open_http(address) as http:
+        data = [msgspec.Raw(msgspec.json.encode("ä" * (size // 2))) for size in sizes]
+        await Publisher(http, address).publish([Publication(channel, one) for one in data])
+    async with CuttingProxy(server.address) as proxy:
+        position = Position([channel], since="start")
+        cutter = Cutter(proxy, 1_500_000, seed=name)
+        proxy.budget = 50_000
+        messages = await take(name, proxy.url, position, len(sizes), cutter)
+        assert proxy.cuts >= 1
+    assert [len(message.data) for message in messages] == [size // 2 for size in sizes]
+    assert [message.seq for message in messages] == [1, 2, 3, 4, 5]
+
+
+async def test_binary_data_is_the_same_over_every_codec(server: ServerProcess) -> None:
+    async with Client(server.url) as client:
+        await client.publish("binary", b"\x00\xff", event="bytes", headers={"a": "b"})
+        for codec in ("json", "msgpack"):
+            messages = client.subscribe(["binary"], since="start", codec=codec)
+            one = await anext(messages)
+            assert (one.data, one.event, one.headers) == (b"\x00\xff", "bytes", {"a": "b"})
 
 
 async def test_any_transport_goes_on_where_another_was(server: ServerProcess) -> None:

@@ -366,6 +366,21 @@ async def test_another_kind_of_server_is_told_apart(name: str) -> None:
             await subscriber.take(1)
 
 
+async def test_a_stream_without_heartbeats_is_left() -> None:
+    """Three of them must be missing; how often they come, ready says."""
+    silent = block(ready(4) | {"heartbeat": 10})
+    async with (
+        scripted(
+            event_stream(silent, then=HOLD),
+            event_stream(block(message(5)), then=HOLD),
+        ) as server,
+        session("sse", server) as subscriber,
+    ):
+        assert await subscriber.take(1) == [5]
+        assert subscriber.reasons == ["no answer in time"]
+        assert server.requests[1].query["cursor"] == "e-4"
+
+
 async def test_no_content_ends_an_event_stream_for_good() -> None:
     async with (
         scripted(answer("204 No Content")) as server,
