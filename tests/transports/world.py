@@ -230,7 +230,12 @@ class FakeResponder:
 
     def __init__(self) -> None:
         self.answer: Response | None = None
+        self.refusal: TidewireError | None = None
 
     def respond(self, status: int, headers: bytes, body: bytes) -> None:
         assert self.answer is None, "answered twice"
         self.answer = Response(status, headers, body)
+
+    def respond_error(self, error: TidewireError) -> None:
+        assert self.answer is None, "answered twice"
+        self.refusal = error

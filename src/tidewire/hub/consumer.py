@@ -158,7 +158,7 @@ class Consumer:
         self._count(choice)
         gaps = [gap for gap in page.gaps if late or gap.id > self._seen]
         self._sent, self._seen = max(self._sent, end), max(self._seen, end)
-        self._read = self._skip(end, now) if page.more and not late else end
+        self._read = max(self._read, self._skip(end, now) if page.more and not late else end)
         return page._replace(messages=choice.send, gaps=gaps, position=self._read)
 
     def stand_at(self, position: int) -> None:
@@ -274,8 +274,9 @@ class Consumer:
     def _go_back_to(self, start: int) -> None:
         session = self._session
         if session is not None and session.state is not State.CLOSED and not self._late:
-            session.read_again(start)
+            session.leave()
             self._read = min(self._read, start)
+            session.read_again(start)
 
     def _set(self, state: ConsumerState) -> None:
         self.state = state

@@ -279,7 +279,7 @@ class Consumers:
             return record
         return merge(record, consumer.state_now(), {})
 
-    async def receipts(self, channel: str, id: int, after: str, limit: int) -> list[Standing]:
+    async def standings(self, channel: str, id: int, after: str, limit: int) -> list[Standing]:
         """What the readers of *channel* made of its message *id*: by name, above *after*.
 
         At most *limit*. Those that began behind the message are none.

@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING
 
 from tidewire.access.origins import Origins, is_loopback
 from tidewire.console import static_files
-from tidewire.hub import Hub, SessionRecords
+from tidewire.hub import Consumers, Hub, SessionRecords
 from tidewire.model import Forbidden, MethodNotAllowed, NotFound, TidewireError, Unavailable
-from tidewire.server import choosing, managing, metrics, polls, producing, streams, subscribing
+from tidewire.server import (
+    acknowledging,
+    choosing,
+    managing,
+    metrics,
+    polls,
+    producing,
+    streams,
+    subscribing,
+)
 from tidewire.server.request import Handler, HttpLimits, Request
 from tidewire.server.response import JSON, NO_SNIFF, problem
 from tidewire.server.wheel import Wheel
@@ -52,7 +61,15 @@ class App:
             settings.keepalive_timeout,
         )
         self.publish_limits = Limits(settings.max_message_size, settings.max_json_depth)
-        self.command_rules = Rules(self.publish_limits, settings.max_channels, uploads)
+        self.consumers = Consumers(
+            hub,
+            ack_wait=settings.ack_wait,
+            max_deliver=settings.max_deliver,
+            ttl=settings.consumer_ttl,
+        )
+        self.command_rules = Rules(
+            self.publish_limits, settings.max_channels, uploads, self.consumers
+        )
         self.stall_timeout = settings.stall_timeout
         self.draining = False
         self.connections: set[Connection] = set()
@@ -85,6 +102,9 @@ class App:
             b"/publish": (post, producing.publish),
             b"/history": (get | {b"DELETE"}, managing.history),
             b"/channels": (frozenset({b"DELETE"}), managing.forget),
+            b"/ack": (post, acknowledging.ack),
+            b"/nack": (post, acknowledging.nack),
+            b"/receipts": (get, acknowledging.receipts),
             b"/metrics": (get, metrics.metrics),
             b"/healthz": (get, _healthz),
             b"/readyz": (get, _readyz),

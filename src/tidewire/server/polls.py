@@ -6,8 +6,9 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tidewire.hub import PAGE_MESSAGES, Hub, Opening
-from tidewire.model import TidewireError
+from tidewire.hub import PAGE_MESSAGES, Consumer, Hub, Opening
+from tidewire.model import Subscription, TidewireError
+from tidewire.server.consuming import as_consumer
 from tidewire.server.request import Request
 from tidewire.server.response import JSON, answer
 from tidewire.server.resuming import resume_poll
@@ -70,9 +71,24 @@ def _long_poll(app: App, request: Request, connection: Connection, parsed: Query
     if wait is None:
         prefer = request.header(b"prefer")
         wait = (preferred_wait(prefer) if prefer else None) or app.settings.longpoll_wait
-    wanted = parsed.subscription
     if (tag := request.headers.get(b"if-none-match")) is not None:
-        wanted = app.short_polls.from_tag(wanted, tag)
+        wanted = app.short_polls.from_tag(parsed.subscription, tag)
+        parsed = parsed._replace(subscription=wanted)
+    answer_it = partial(_hold, app, request, connection, parsed, wait, None)
+    as_consumer(app, request, connection, parsed, answer_it, claims=False)
+
+
+def _hold(
+    app: App,
+    request: Request,
+    connection: Connection,
+    parsed: Query,
+    wait: float,
+    extra: bytes | None,
+    wanted: Subscription,
+    consumer: Consumer | None,
+) -> None:
+    """Answer a poll when there is something, or with *extra* at once."""
 
     def start(opening: Opening) -> None:
         poll = LongPoll(
@@ -84,6 +100,8 @@ def _long_poll(app: App, request: Request, connection: Connection, parsed: Query
             headers=POLL_HEADERS + app.cors(request),
             deadline=app.loop.time() + wait,
             fragment_size=app.settings.fragment_size if parsed.fragments else WHOLE,
+            consumer=consumer,
+            extra=extra,
         )
         connection.hold(poll, wait)
         poll.begin(opening)
@@ -110,7 +128,8 @@ def short_poll(app: App, request: Request, connection: Connection) -> None:
         connection.respond_whole(ready)
         return
     parsed = query_of(app, request)
-    keep = key if shared and parsed.session is None else None
+    own = parsed.session or parsed.consumer
+    keep = key if shared and own is None else None
     answer_it = partial(_short_poll, app, request, connection, keep)
     resume_poll(app, request, connection, parsed, answer_it)
 
@@ -123,6 +142,10 @@ def _short_poll(
     parsed: Query,
 ) -> None:
     """Answer a poll; *key* is that of its answer among those that can be shared."""
+    if parsed.consumer is not None:
+        answer_it = partial(_hold, app, request, connection, parsed, 0, app.short_polls.extra)
+        as_consumer(app, request, connection, parsed, answer_it, claims=False)
+        return
     tag = request.headers.get(b"if-none-match")
     found = app.short_polls.answer_now(parsed, tag, request.header(b"if-modified-since"))
     if found is None:

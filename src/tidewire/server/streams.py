@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
-from tidewire.hub import FIRST_MESSAGES, Holding, Opening, Session, Terms
-from tidewire.model import BadRequest
+from tidewire.hub import FIRST_MESSAGES, Consumer, Holding, Opening, Session, Terms
+from tidewire.model import BadRequest, Subscription
 from tidewire.model.envelope import Close
+from tidewire.server.consuming import as_consumer
 from tidewire.server.request import Request
 from tidewire.server.response import date, jittered
 from tidewire.server.resuming import Resumed, resume_stream
@@ -60,9 +61,12 @@ def websocket(app: App, request: Request, connection: Connection) -> None:
     settings = app.settings
 
     def open_it(resumed: Resumed) -> None:
-        wanted = resumed.query.subscription
+        open_as = partial(open_for, resumed)
+        as_consumer(app, request, connection, resumed.query, open_as, claims=True)
+
+    def open_for(resumed: Resumed, wanted: Subscription, consumer: Consumer | None) -> None:
         policy = resumed.query.policy
-        session = Session(app.hub, connection, form, resumed.id, policy)
+        session = Session(app.hub, connection, form, resumed.id, policy, consumer)
 
         def start(opening: Opening | None) -> None:
             stream = WebSocket(
@@ -173,10 +177,14 @@ def event_stream(app: App, request: Request, connection: Connection) -> None:
 
     def open_it(resumed: Resumed) -> None:
         check_channels(resumed.query)
-        wanted, policy = resumed.query.subscription, resumed.query.policy
+        open_as = partial(open_for, resumed)
+        as_consumer(app, request, connection, resumed.query, open_as, claims=True)
+
+    def open_for(resumed: Resumed, wanted: Subscription, consumer: Consumer | None) -> None:
+        policy = resumed.query.policy
 
         def start(opening: Opening) -> None:
-            session = Session(app.hub, connection, form, resumed.id, policy)
+            session = Session(app.hub, connection, form, resumed.id, policy, consumer)
             stream = EventStream(
                 connection,
                 form,

@@ -52,6 +52,23 @@ class Ping(_Command, tag="ping"):
     pass
 
 
+class Ack(_Command, tag="ack"):
+    """``id`` or ``ids``; without ``single`` all up to the newest of them."""
+
+    id: str | None = None
+    ids: list[str] = []
+    single: bool = False
+
+
+class Nack(_Command, tag="nack"):
+    """``id`` or ``ids``; ``delay`` is in ms."""
+
+    id: str | None = None
+    ids: list[str] = []
+    delay: float = 0
+    reject: bool = False
+
+
 class Upload(_Command, tag="upload"):
     upload: str = ""
     channel: str = ""
@@ -69,7 +86,7 @@ class Chunk(_Command, tag="chunk"):
     data: bytes = b""
 
 
-Command = Subscribe | Unsubscribe | Publish | History | Ping | Upload | Chunk
+Command = Subscribe | Unsubscribe | Publish | History | Ping | Ack | Nack | Upload | Chunk
 
 decode_command = msgspec.json.Decoder(Command).decode
 

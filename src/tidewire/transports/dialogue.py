@@ -1,8 +1,8 @@
 """The commands of one WebSocket connection: carried out in order, each answered with its ``ref``.
 
 A command may take time (``block``): those behind it wait, because a client may rely on their
-order. Only publishes wait for nothing: the engine keeps their order, and groups them. When too
-many are under way the connection is read no further.
+order. Only publishes and acknowledgements wait for nothing: the engine keeps their order, and
+groups them. When too many are under way the connection is read no further.
 """
 
 from __future__ import annotations
@@ -11,15 +11,18 @@ from asyncio import Future
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from tidewire.hub import Holding, Hub
+from tidewire.hub import Consumers, Holding, Hub
 from tidewire.model import BadRequest, Receipt, TidewireError
 from tidewire.model.envelope import Control, Error, Ok
+from tidewire.transports.acknowledging import ack, nack
 from tidewire.transports.commands import (
+    Ack,
     Chunk,
     Command,
     History,
+    Nack,
     Ping,
     Publish,
     Ref,
@@ -35,15 +38,19 @@ from tidewire.transports.uploading import Uploading, chunk, upload
 from tidewire.transports.wire import BUSY, Wire
 from tidewire.uploads import Intake
 
-MOST_UNDER_WAY = 128  # publishes without their answer, or commands behind one that takes time
+T = TypeVar("T")
+
+# Publishes and acknowledgements without their answer, or commands behind one that takes time
+MOST_UNDER_WAY = 128
 
 
 class Rules(NamedTuple):
-    """What commands may ask for. ``uploads`` takes files, if the server does."""
+    """What commands may ask for, and whom they ask: for uploads, if the server takes them."""
 
     limits: Limits
     most_channels: int
     uploads: Intake | None = None
+    consumers: Consumers | None = None
 
 
 class Dialogue:
@@ -52,7 +59,7 @@ class Dialogue:
     __slots__ = (
         "_blocked",
         "_ended",
-        "_publishing",
+        "_under_way",
         "_waiting",
         "form",
         "holding",
@@ -72,7 +79,7 @@ class Dialogue:
         self.rules = rules
         self.uploading: Uploading | None = None
         self._ended = False
-        self._publishing = 0
+        self._under_way = 0
         self._blocked = False
         self._waiting: deque[bytes] | None = None
 
@@ -133,11 +140,11 @@ class Dialogue:
             self._read_on()
 
     def _read_on(self) -> None:
-        """Take commands again, if few publishes are under way and nothing waits behind another.
+        """Take commands again, if few answers are under way and nothing waits behind another.
 
         To be called when either may have changed: whichever comes last must find the other gone.
         """
-        if not self._blocked and self._publishing <= MOST_UNDER_WAY // 2:
+        if not self._blocked and self._under_way <= MOST_UNDER_WAY // 2:
             self.wire.read_on(BUSY)
 
     def publish(self, command: Publish) -> None:
@@ -150,21 +157,25 @@ class Dialogue:
             if command.channel is None or not command.data:
                 raise BadRequest('publish needs "channel" and "data"')
             drafts = [draft_of(command, self.rules.limits)]
+        # Publishes wait for no answer: the engine keeps their order, and groups them.
         future = self.hub.engine.append(drafts)
-        if future.done():
-            self._published(command.ref, many is not None, future)
-        else:
-            # Publishes wait for no answer: the engine keeps their order, and groups them.
-            self._publishing += 1
-            if self._publishing == MOST_UNDER_WAY:
-                self.wire.stop_reading(BUSY)
-            future.add_done_callback(partial(self._published_later, command.ref, many is not None))
+        self.when_done(future, partial(self._published, command.ref, many is not None))
 
-    def _published_later(self, ref: Ref, batch: bool, future: Future[list[Receipt]]) -> None:
-        self._publishing -= 1
-        if self._publishing == MOST_UNDER_WAY // 2:
+    def when_done(self, future: Future[T], answer: Callable[[Future[T]], None]) -> None:
+        """Have *answer* see to *future* when it is done; later commands do not wait for that."""
+        if future.done():
+            answer(future)
+            return
+        self._under_way += 1
+        if self._under_way == MOST_UNDER_WAY:
+            self.wire.stop_reading(BUSY)
+        future.add_done_callback(partial(self._done, answer))
+
+    def _done(self, answer: Callable[[Future[T]], None], future: Future[T]) -> None:
+        self._under_way -= 1
+        if self._under_way == MOST_UNDER_WAY // 2:
             self._read_on()
-        self._published(ref, batch, future)
+        answer(future)
 
     def _published(self, ref: Ref, batch: bool, future: Future[list[Receipt]]) -> None:
         error = future.exception()
@@ -195,6 +206,8 @@ _HANDLERS: dict[type[Command], Callable[[Dialogue, Any], None]] = {
     Unsubscribe: unsubscribe,
     History: history,
     Ping: _ping,
+    Ack: ack,
+    Nack: nack,
     Upload: upload,
     Chunk: chunk,
 }

@@ -6,8 +6,9 @@ polls of the same channels share those bytes, as streams do.
 
 from __future__ import annotations
 
-from tidewire.hub import Hub, Opening, Session, State
-from tidewire.model import Cursor, EngineUnavailable, Subscription
+from tidewire.hub import Consumer, Hub, Opening, Session, State
+from tidewire.model import Cursor, EngineUnavailable, Page, Replaced, Subscription
+from tidewire.model.envelope import GapNotice
 from tidewire.transports.fragments import WHOLE
 from tidewire.transports.polling import Poll, gap_notices, poll_form, position_after
 from tidewire.transports.wire import Responder
@@ -16,10 +17,11 @@ from tidewire.transports.wire import Responder
 class LongPoll:
     """One held request. Implements the server's ``Pending`` and the hub's ``Sink``.
 
-    *headers* are the answer's constant lines; *deadline* is in seconds of the loop's clock.
+    *headers* are the answer's constant lines; *deadline* is in seconds of the loop's clock. With
+    *extra*, which its body has then, it is not held: a short poll.
     """
 
-    __slots__ = ("_deadline", "_form", "_headers", "_hub", "_responder", "session")
+    __slots__ = ("_deadline", "_extra", "_form", "_headers", "_hub", "_responder", "session")
 
     def __init__(
         self,
@@ -32,26 +34,43 @@ class LongPoll:
         deadline: float,
         fragment_size: int = WHOLE,
         policy: str | None = None,
+        consumer: Consumer | None = None,
+        extra: bytes | None = None,
     ) -> None:
         self._responder = responder
         self._hub = hub
         self._form: Poll = poll_form(raw=raw, recovered=recovered, fragment_size=fragment_size)
         self._headers = headers
         self._deadline = deadline
-        self.session = _Held(hub, self, self._form, "", policy)
+        self._extra = extra
+        self.session = _Held(hub, self, self._form, "", policy, consumer)
 
     def begin(self, opening: Opening) -> None:
         """Answer with what *opening* found up to the log's head; hold when that is nothing."""
         start, page, recovered = opening
+        if self.session.consumer is not None:
+            page = self.session.consumer.prepare(page)
         gaps = gap_notices(start.gaps, page.gaps, self._hub.engine.epoch)
         position = position_after(page, start.after)
         if page.messages or gaps:
             self._hub.count_gaps(start.gaps + page.gaps)
-            cursor = self._hub.cursor(position).encode()
             form = self._form if recovered else self._form.unrecovered()
-            self._answer(form.answer(page.messages, cursor, gaps, more=page.more), cursor)
+            self._answer_page(form, page, gaps, position)
             return
         self.session.wait_at(dict.fromkeys(start.after, position))
+        if page.more:  # all of it was left out: the rest in another turn of the loop
+            self._hub.spawn(self._look_in_log(self._wanted()))
+        elif self._extra is not None:
+            self._answer_page(self._form, page, gaps, position)
+        else:
+            self._hold(position)
+
+    def _hold(self, position: int) -> None:
+        """Wait for what comes behind *position*."""
+        if self.session.consumer is not None:
+            self.session.consumer.bind(self.session)
+        if self.session.state is State.CLOSED:
+            return
         if position == self._hub.position:
             self._hub.add(self.session)
         elif position > self._hub.position:
@@ -64,15 +83,19 @@ class LongPoll:
         """Answer with what there is after the session's position, or be held again."""
         if self.session.state is not State.CATCHING_UP:
             return
-        epoch = self._hub.engine.epoch
-        after = self.session.after
-        cursors = tuple(Cursor(epoch, position) for position in after.values())
-        wanted = Subscription(tuple(after), cursors)
+        wanted = self._wanted()
         opening = self._hub.open_now(wanted, self._hub.recent.head, policy=self.session.policy)
         if opening is not None:
             self.begin(opening)
         else:
             self._hub.spawn(self._look_in_log(wanted))
+
+    def _wanted(self) -> Subscription:
+        """What is behind the session's position."""
+        epoch = self._hub.engine.epoch
+        after = self.session.after
+        cursors = tuple(Cursor(epoch, position) for position in after.values())
+        return Subscription(tuple(after), cursors)
 
     async def _look_in_log(self, wanted: Subscription) -> None:
         session = self.session
@@ -89,12 +112,28 @@ class LongPoll:
 
     def write(self, data: bytes) -> bool:
         """The hub's round has come to this poll: *data* is the whole answer."""
-        self._answer(data, self.session.cursor.encode())
+        self._answer(data, self._cursor(self._hub.position_of(self.session)))
         return True
 
     def end(self, code: int, reason: str, *, again: bool) -> None:
         """The session is taken away from this poll: the client goes on from where it is."""
-        self._answer_nothing()
+        if again:
+            self._answer_nothing()
+        else:
+            self.session.close()
+            self._responder.respond_error(Replaced(reason))
+
+    def _cursor(self, position: int) -> bytes:
+        """The cursor of an answer: who gets again what is before its own keeps that."""
+        if self.session.consumer is not None:
+            position = max(position, self.session.consumer.received)
+        return self._hub.cursor(position).encode()
+
+    def _answer_page(self, form: Poll, page: Page, gaps: list[GapNotice], position: int) -> None:
+        cursor = self._cursor(position)
+        extra = self._extra or b""
+        body = form.answer(page.messages, cursor, gaps, more=page.more, extra=extra)
+        self._answer(body, cursor)
 
     def _answer(self, body: bytes, cursor: bytes) -> None:
         self.session.close()
@@ -102,7 +141,7 @@ class LongPoll:
         self._responder.respond(200, headers, body)
 
     def _answer_nothing(self) -> None:
-        cursor = self.session.cursor.encode()
+        cursor = self._cursor(self._hub.position_of(self.session))
         self.session.close()
         self._responder.respond(204, b"%bTidewire-Cursor: %b\r\n" % (self._headers, cursor), b"")
 
@@ -131,3 +170,8 @@ class _Held(Session):
         self.leave()
         self.after[channel] = min(self.after[channel], position)
         self.hub.after_round(self.sink.look_again)
+
+    def read_again(self, position: int) -> None:
+        self.leave()
+        self.after = {channel: min(id, position) for channel, id in self.after.items()}
+        self.sink.look_again()

@@ -42,8 +42,8 @@ class Answer(NamedTuple):
 class ShortPolls:
     """Answers short polls. *interval* is what clients are told to wait, in seconds.
 
-    *headers* are the constant lines of every answer. Who asks for fragments gets envelopes over
-    *fragment_size* bytes in parts.
+    *headers* are the constant lines of every answer, ``extra`` is what each body has besides. Who
+    asks for fragments gets envelopes over *fragment_size* bytes in parts.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class ShortPolls:
     ) -> None:
         self._hub = hub
         self._fragment_size = fragment_size
-        self._extra = b',"interval":%d' % round(interval * 1000)
+        self.extra = b',"interval":%d' % round(interval * 1000)
         self._headers = headers + b"Tidewire-Poll-Interval: %g\r\n" % interval
         self._validators: dict[tuple[str, ...], tuple[int, int, bytes]] = {}
 
@@ -78,7 +78,7 @@ class ShortPolls:
             return Answer(304, self._lines(wanted.channels, newest_id, newest_ms), b"")
         if self._has_all(wanted, newest_id):
             body = poll_form(raw=query.raw, recovered=bool(wanted.cursors)).answer(
-                [], self._hub.cursor(recent.head).encode(), [], extra=self._extra
+                [], self._hub.cursor(recent.head).encode(), [], extra=self.extra
             )
             return Answer(200, self._lines(wanted.channels, newest_id, newest_ms), body)
         opening = self._hub.open_now(wanted, recent.head, policy=query.policy)
@@ -133,7 +133,7 @@ class ShortPolls:
         cursor = hub.cursor(position_after(page, start.after)).encode()
         size = self._fragment_size if query.fragments else WHOLE
         body = poll_form(raw=query.raw, recovered=recovered, fragment_size=size).answer(
-            page.messages, cursor, gaps, more=page.more, extra=self._extra
+            page.messages, cursor, gaps, more=page.more, extra=self.extra
         )
         # A page that has more behind it must not be taken for the newest.
         complete = min(newest[0], page.position)

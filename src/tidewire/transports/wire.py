@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from tidewire.model import TidewireError
+
 
 class Wire(Protocol):
     """Bytes out, and an end. Nothing here waits."""
@@ -49,6 +51,10 @@ class Responder(Protocol):
 
     def respond(self, status: int, headers: bytes, body: bytes) -> None:
         """Answer; *headers* are whole lines. An answer to a client that is gone is dropped."""
+        ...
+
+    def respond_error(self, error: TidewireError) -> None:
+        """Answer with a problem document."""
         ...
 
 
