@@ -20,8 +20,11 @@ T = TypeVar("T")
 TIMEOUT = httpx.Timeout(10.0)
 
 
-class ReceiptOf(msgspec.Struct, frozen=True):
-    """Whether one consumer has acknowledged a message, and how often it was sent to it."""
+class ReceiptOf(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whether one consumer has acknowledged a message, and how often it was sent to it.
+
+    Of what is acknowledged the server need not know any more how often: then that is 0.
+    """
 
     consumer: str
     acknowledged: bool
