@@ -8,6 +8,7 @@ from tidewire.model import Message
 from tidewire.model.envelope import Control
 from tidewire.transports.codecs.json import JSON
 from tidewire.transports.codecs.msgpack import MSGPACK
+from tidewire.transports.codecs.protobuf import PROTOBUF
 from tidewire.transports.commands import Command, Ref
 
 
@@ -60,9 +61,11 @@ SUBPROTOCOLS = {
     "tidewire.v1.json.batch": Subprotocol(JSON, batch=True),
     "tidewire.v1.msgpack": Subprotocol(MSGPACK, batch=False),
     "tidewire.v1.msgpack.batch": Subprotocol(MSGPACK, batch=True),
+    "tidewire.v1.protobuf": Subprotocol(PROTOBUF, batch=False),
+    "tidewire.v1.protobuf.batch": Subprotocol(PROTOBUF, batch=True),
 }
 
 DEFAULT = SUBPROTOCOLS["tidewire.v1.json"]
 """For clients that ask for none."""
 
-__all__ = ["DEFAULT", "JSON", "MSGPACK", "SUBPROTOCOLS", "Codec", "Subprotocol"]
+__all__ = ["DEFAULT", "JSON", "MSGPACK", "PROTOBUF", "SUBPROTOCOLS", "Codec", "Subprotocol"]
