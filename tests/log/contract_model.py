@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from tests.log.contract_base import Contract
 from tests.log.harness import HOUR, Log, Logs, Storage, draft
-from tests.log.model_log import ModelLog
-from tidewire.model import Since
+from tests.log.model_log import Entry, ModelLog
+from tidewire.model import Message, Since
 
 if TYPE_CHECKING:
+    from asyncio import Future
     from collections.abc import Callable
 
     from tidewire.model import Draft
@@ -27,10 +29,26 @@ fractions = st.floats(0, 1)
 
 
 @dataclass
-class Append:
-    """Append batches at once, without awaiting one before the next."""
+class Purge:
+    """Purge or forget a channel."""
 
-    batches: list[list[Draft]]
+    channel: str
+    forget: bool
+
+
+@dataclass
+class Change:
+    """Add to a record, or remove it."""
+
+    key: str
+    more: bytes | None
+
+
+@dataclass
+class Write:
+    """Append, purge and change at once, without awaiting one before the next."""
+
+    works: list[list[Draft] | Purge | Change]
 
 
 @dataclass
@@ -70,25 +88,48 @@ class Newest:
 
 
 @dataclass
+class Get:
+    """Ask for a record."""
+
+    key: str
+
+
+@dataclass
 class Clean:
     """Let the background cleaning run."""
 
 
-Step = Append | Move | Read | Start | Newest | Clean
+Step = Write | Move | Read | Start | Newest | Get | Clean
 
 
-def a_draft(channel: str, key: str | None, size: int) -> Draft:
+def a_draft(
+    channel: str, key: str | None, size: int, ttl: float | None, version: int | None
+) -> Draft:
     """A draft with so many bytes of data."""
-    return draft(channel, b"x" * size, key=key)
+    return draft(channel, b"x" * size, key=key, ttl=ttl, version=version)
 
 
+keys = st.sampled_from(["k", "l"])
 some_drafts = st.builds(
-    a_draft, channels, st.none() | st.sampled_from(["k", "l"]), st.integers(1, 30)
+    a_draft,
+    channels,
+    st.none() | keys,
+    st.integers(1, 30),
+    st.sampled_from([None, None, None, 0.5, 3.0]),
+    st.none() | st.integers(1, 9),
+)
+batches = st.lists(some_drafts, max_size=4)
+works = st.one_of(
+    batches,
+    batches,
+    batches,
+    st.builds(Purge, channels, st.booleans()),
+    st.builds(Change, keys, st.none() | st.just(b"x")),
 )
 steps: st.SearchStrategy[list[Step]] = st.lists(
     st.one_of(
-        st.builds(Append, st.lists(st.lists(some_drafts, max_size=4), min_size=1, max_size=3)),
-        st.builds(Append, st.lists(st.lists(some_drafts, max_size=4), min_size=1, max_size=3)),
+        st.builds(Write, st.lists(works, min_size=1, max_size=3)),
+        st.builds(Write, st.lists(works, min_size=1, max_size=3)),
         st.builds(Move, st.floats(-2, 2).map(lambda exponent: 10**exponent)),
         st.builds(
             Read,
@@ -106,6 +147,7 @@ steps: st.SearchStrategy[list[Step]] = st.lists(
             fractions,
         ),
         st.builds(Newest, channels, fractions),
+        st.builds(Get, keys),
         st.builds(Clean),
     ),
     min_size=8,
@@ -114,9 +156,10 @@ steps: st.SearchStrategy[list[Step]] = st.lists(
 
 
 class _Run:
-    def __init__(self, log: Log, model: ModelLog, *, back: bool) -> None:
+    def __init__(self, log: Log, model: ModelLog, window: float, *, back: bool) -> None:
         self.log = log
         self.model = model
+        self.window = window
         self.back = back
         self.moves = 0
 
@@ -127,9 +170,9 @@ class _Run:
 
     async def take(self, step: Step) -> None:
         match step:
-            case Append(batches):
-                answers = await asyncio.gather(*map(self.log.engine.append, batches))
-                assert answers == [self.model.append(batch) for batch in batches]
+            case Write(works):
+                answers = await asyncio.gather(*map(self.begin, works))
+                assert answers == [self.expected(work) for work in works]
             case Move(seconds):
                 self.moves += 1
                 backwards = self.back and self.moves % 2
@@ -140,22 +183,48 @@ class _Run:
                 await self.start(channel, kind, count, when)
             case Newest(channel, where):
                 await self.newest(channel, self.place(where))
+            case Get(key):
+                assert await self.log.engine.get("t", key) == self.model.record(key)
             case Clean():
                 await self.log.clean()
+
+    def begin(self, work: list[Draft] | Purge | Change) -> Future[Any]:
+        engine = self.log.engine
+        match work:
+            case Purge(channel, forget):
+                return engine.purge(channel, forget=forget)
+            case Change(key, more):
+                change = (lambda old: None) if more is None else (lambda old: (old or b"") + more)
+                return engine.change("t", key, change, self.window)
+            case drafts:
+                return engine.append(self.lasting(drafts))
+
+    def expected(self, work: list[Draft] | Purge | Change) -> object:
+        match work:
+            case Purge(channel, forget):
+                return self.model.purge(channel, forget=forget)
+            case Change(key, more):
+                return self.model.change(key, more)
+            case drafts:
+                return self.model.append(self.lasting(drafts))
+
+    def lasting(self, drafts: list[Draft]) -> list[Draft]:
+        """Where the clock goes back nothing is withdrawn, as nothing grows too old."""
+        return [structs.replace(d, ttl_ms=None) for d in drafts] if self.back else drafts
 
     async def read(self, step: Read) -> None:
         after = {c: max(0, self.place(where) + step.near) for c, where in step.after.items()}
         upto = self.place(step.upto)
         page = await self.log.read(after, upto, limit=step.limit, max_bytes=step.max_bytes)
         entries, gaps, position, more = self.model.read(after, upto, step.limit, step.max_bytes)
-        got = [(m.id, m.channel, m.seq, m.time, m.data) for m in page.messages]
+        got = [entry_of(message) for message in page.messages]
         assert (got, page.gaps, page.position, page.more) == (entries, gaps, position, more)
 
     async def start(self, channel: str, kind: str, count: int, when: float) -> None:
         since = Since(kind, count if kind == "last" else self.place(when) // 1000)
         start = await self.log.start(channel, since.kind, since.number)
         page = await self.log.read({channel: start})
-        assert page.gaps == []
+        assert all(gap.skipped for gap in page.gaps), "only what is withdrawn is missing"
         assert [m.id for m in page.messages] == [e.id for e in self.model.first(channel, since)]
 
     async def newest(self, channel: str, upto: int) -> None:
@@ -171,8 +240,15 @@ class _Run:
     async def finish(self) -> None:
         """What the feed got in all."""
         assert await self.log.engine.head() == self.model.head
-        fed = [(m.id, m.channel, m.seq, m.time, m.data) for m in self.log.fed]
-        assert fed == self.model.entries
+        assert [entry_of(message) for message in self.log.fed] == self.model.entries
+
+
+def entry_of(message: Message) -> Entry:
+    """A message as the model keeps it."""
+    return Entry(
+        message.id, message.channel, message.seq, message.time,
+        message.data, message.expires, message.gap,
+    )  # fmt: skip
 
 
 class ModelContract(Contract):
@@ -194,7 +270,7 @@ class ModelContract(Contract):
             logs = Logs(storages())
             log = await logs.open(size=SIZE, ttl=ttl, window=window)
             model = ModelLog(logs.clock, SIZE, int(ttl * 1_000_000), window)
-            running = _Run(log, model, back=back)
+            running = _Run(log, model, window, back=back)
             try:
                 for step in steps:
                     await running.take(step)

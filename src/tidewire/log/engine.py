@@ -145,7 +145,8 @@ def page_of(
     """Cut *messages*, in id order, to one page; name the channels whose floor is past the reader.
 
     *messages* must hold up to *limit* + 1 of each channel, so that a cut is noticed and nothing
-    below it is missing. Those that are withdrawn by *now_ms* count, and become gaps.
+    below it is missing. Those that are withdrawn by *now_ms* count, without their bytes, and
+    become gaps.
     """
     gaps = [
         Gap(channel, floor.id, "reset" if after[channel] < floor.forgotten else "expired")
@@ -155,12 +156,13 @@ def page_of(
     count = size = 0
     withdrawn = False
     for message in messages[:limit]:
-        size += message.size
-        if size > max_bytes and count:
-            break
-        count += 1
         if message.expires and message.is_withdrawn(now_ms):
             withdrawn = True
+        else:
+            size += message.size
+            if size > max_bytes and count:
+                break
+        count += 1
     more = count < len(messages)
     if more:
         messages = messages[:count]

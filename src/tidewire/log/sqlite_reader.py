@@ -36,6 +36,7 @@ class Reader:
         run = self._connection.execute
         messages: list[Message] = []
         floors: dict[str, Floor] = {}
+        now_ms = self._now_us() // 1000
         with snapshot(self._connection):
             for name, position in after.items():
                 channel = self._channel(name)
@@ -50,13 +51,15 @@ class Reader:
                 )
                 size = 0
                 for count, row in enumerate(rows):
-                    messages.append(message_of(self._epoch, row))
-                    size += messages[-1].size
+                    message = message_of(self._epoch, row)
+                    messages.append(message)
+                    if message.expires and message.is_withdrawn(now_ms):
+                        continue
+                    size += message.size
                     if size > max_bytes and count:  # the page is cut before this one at the latest
                         break
         if len(after) > 1:
             messages.sort(key=lambda message: message.id)
-        now_ms = self._now_us() // 1000
         return page_of(messages, floors, after, upto, limit, max_bytes, now_ms)
 
     def starts(self, channels: Iterable[str], since: Since) -> dict[str, int]:
