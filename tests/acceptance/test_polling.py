@@ -332,7 +332,7 @@ async def test_many_held_polls_are_all_woken(server: ServerProcess, channel: str
 def test_a_vanished_poller_is_noticed(start: StartServer, channel: str) -> None:
     server = start()
     polls = [held_poll(server, channel)[0] for _ in range(20)]
-    assert server.connections() == 20
+    wait_until(lambda: server.connections() == 20)
     for poll in polls:
         poll.socket.close()
     wait_until(lambda: server.connections() == 0)

@@ -315,7 +315,7 @@ def test_a_vanished_listener_is_noticed(server: ServerProcess) -> None:
     for listener in listeners:
         listener.request("GET", "/sse?channels=vanish")
         assert listener.head()[0] == 200
-    assert server.connections() == 20
+    wait_until(lambda: server.connections() == 20)
     for listener in listeners:
         listener.socket.close()
     wait_until(lambda: server.connections() == 0)

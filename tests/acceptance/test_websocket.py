@@ -280,7 +280,7 @@ async def test_a_vanished_client_is_noticed(server: ServerProcess) -> None:
     sockets = [RawWebSocket(server.address) for _ in range(20)]
     for socket in sockets:
         socket.open("/ws?channels=vanish")
-    assert server.connections() == 20
+    wait_until(lambda: server.connections() == 20)
     for socket in sockets:
         socket.socket.close()
     wait_until(lambda: server.connections() == 0)
