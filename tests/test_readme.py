@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -146,6 +147,20 @@ def test_curl(place: Place) -> None:
         stream.line_with("^data: .*it works")
 
 
+def test_a_consumer(place: Place) -> None:
+    """It gets the message again until it has acknowledged it, and then no more."""
+    read, acknowledge = the_block("sh", "/ack").splitlines()
+    read = read.replace("since=start", "since=start&wait=1")
+    place.run("tidewire pub jobs '\"work\"'")
+    (message,) = json.loads(place.run(read))["messages"]
+    (again,) = json.loads(place.run(read))["messages"]
+    assert again == message | {"deliveries": 2}
+    place.run(
+        acknowledge.replace("curl ", "curl --fail ").replace("ID-OF-THE-MESSAGE", again["id"])
+    )
+    assert place.run(read) == ""
+
+
 def test_python(place: Place) -> None:
     place.run('tidewire pub news "for Python"')
     code = the_block("python", "websockets").replace(DEFAULT, place.address)
@@ -182,6 +197,6 @@ def test_browser(place: Place, tmp_path: Path) -> None:
 def test_install_and_demo_are_the_commands_shown() -> None:
     """The blocks that no test here runs are run by other means; no block goes unseen."""
     assert blocks("sh")[:2] == ["make demo\n", "pip install .\ntidewire serve\n"]
-    assert len(blocks("sh")) == 6
+    assert len(blocks("sh")) == 7
     assert len(blocks("js")) == 2
     assert len(blocks("python")) == 1
