@@ -84,11 +84,11 @@ def test_what_is_not_dealt_with_comes_again_at_once_or_is_given_up(
                  TIDEWIRE_URL=live.url) as sub:  # fmt: skip
         assert [sub.line()["data"] for _ in range(2)] == [1, 2]
         again = run("nack", name, ids[0], TIDEWIRE_URL=live.url)
-        assert (again.code, again.err) == (0, f"{ids[0]} comes again\n")
+        assert (again.code, again.err) == (0, f"to be sent again for {name}: {ids[0]}\n")
         line = sub.line()
         assert (line["data"], line["deliveries"]) == (1, 2)
         given_up = run("nack", name, ids[1], "--reject", TIDEWIRE_URL=live.url)
-        assert given_up.err == f"{ids[1]} is in dead-letter:{name}\n"
+        assert given_up.err == f"rejected for {name}: {ids[1]}\n"
     [dead] = run("history", f"dead-letter:{name}", TIDEWIRE_URL=live.url).lines
     assert dead["data"] == 2
     assert dead["headers"]["tidewire-reason"] == "rejected"

@@ -62,12 +62,17 @@ def nack(
     url: Url = URL_DEFAULT,
     quiet: Quiet = False,
 ) -> None:
-    """Say for a consumer that a message was not dealt with, so that it is sent again."""
+    """Say for a consumer that a message was not dealt with, so that it is sent again.
+
+    Of a message that it has acknowledged nothing changes.
+    """
     from tidewire.cli.asking import ask
 
     if reject and delay is not None:
         raise typer.BadParameter("a rejected message does not come again: use --delay or --reject")
     ask(url, lambda server: server.nack(consumer, id, delay=delay, reject=reject), quiet=quiet)
     if not quiet:
-        when = f"comes again after {delay:g} s" if delay else "comes again"
-        say(f"{id} {f'is in dead-letter:{consumer}' if reject else when}", "green")
+        # What it has acknowledged already the server leaves as it is, without a word.
+        when = f" after {delay:g} s" if delay else ""
+        what = "rejected" if reject else f"to be sent again{when}"
+        say(f"{what} for {consumer}: {id}", "green")
