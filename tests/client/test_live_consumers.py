@@ -29,6 +29,7 @@ from tidewire.client import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.server_process import ServerProcess
 
@@ -153,6 +154,39 @@ async def test_a_refused_job_comes_again_in_its_time_and_a_rejected_one_never(
         pages = [page async for page in client.operations.receipts("jobs", third.id)]
         assert [one.acknowledged for page in pages for one in page.consumers] == [True]
         assert pages[0].acknowledged == 1
+
+
+@pytest.mark.parametrize("name", ["ws", "sse"])
+async def test_a_message_that_the_server_gave_up_holds_up_no_other(
+    name: str, tmp_path: Path
+) -> None:
+    """All after it are acknowledged singly: thousands of them, where the server keeps 1,000."""
+    server = serve(tmp_path, "--ack-wait", "0.2", "--max-deliver", "2")
+    try:
+        await publish(server, "poison", range(1000))
+        async with Client(server.url) as client:
+            jobs = client.subscribe(["poison"], transport=name, consumer="p", since="start")
+            first = await anext(jobs)
+            seen = {first.data}
+            async for job in jobs:
+                if job.id == first.id:
+                    assert job.deliveries == 2
+                    continue
+                await job.ack()
+                seen.add(job.data)
+                if len(seen) == 1000 and job.data < 3000:
+                    await publish(server, "poison", range(1000, 4000))
+                if len(seen) == 4000:
+                    break
+            await jobs.flush()
+            letter = await anext(client.subscribe(["dead-letter:p"], since="start"))
+            assert letter.headers["tidewire-id"] == first.id
+        async with Client(server.url) as client:
+            await publish(server, "poison", [4000])
+            jobs = client.subscribe(["poison"], transport=name, consumer="p")
+            assert (await anext(jobs)).data == 4000
+    finally:
+        server.kill()
 
 
 @pytest.mark.parametrize("name", ["ws", "sse", "longpoll"])

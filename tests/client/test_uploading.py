@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.client.scripted_server import Step, Then, close_frame, scripted, text_frame, web_socket
-from tidewire.client import Backoff, File, Receipt, Refused, ServerAddress, Unanswered, upload
+from tidewire.client import (
+    Backoff,
+    Client,
+    File,
+    Receipt,
+    Refused,
+    ServerAddress,
+    Unanswered,
+    upload,
+)
 from tidewire.client.uploading import CHUNK
 
 if TYPE_CHECKING:
@@ -99,6 +108,19 @@ async def test_a_file_is_described_and_sent_in_chunks(file: File) -> None:
     ]
     assert told[0] == 0
     assert told == sorted(told)
+    assert told[-1] == len(CONTENT)
+
+
+async def test_a_client_uploads(file: File) -> None:
+    keeper = Keeper()
+    told: list[int] = []
+    async with scripted(keeper.step()) as server, Client(server.url) as client:
+        receipt = await client.upload("files", file.path, name="b.txt", on_progress=told.append)
+    assert receipt.id == "e-9"
+    assert (keeper.commands[0]["name"], keeper.commands[0]["content_type"]) == (
+        "b.txt",
+        "text/plain",
+    )
     assert told[-1] == len(CONTENT)
 
 

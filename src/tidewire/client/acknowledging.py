@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from tidewire.client.backoff import Backoff, retry
@@ -11,7 +12,7 @@ from tidewire.client.errors import ClientError, Interrupted, Refused
 from tidewire.client.ledger import MOST_HELD, Due, Ledger, TooMuchHeld
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from tidewire.client.envelope import Message
     from tidewire.client.operations import Operations
@@ -20,6 +21,8 @@ EVERY = 0.1
 """Seconds after which what is finished is told, if there are fewer than :data:`BATCH` messages."""
 BATCH = 64
 TOO_MANY_SINGLES = "too_many_single_acks"
+LONGEST_WAIT = 5.0
+"""Seconds between attempts to tell the server, at most."""
 LAST_WITHIN = 5.0
 """Seconds that telling the rest may take when a consumer ends."""
 
@@ -57,7 +60,7 @@ class Acknowledger:
         self._consumer = consumer
         self._teller = teller
         self._every = every
-        self._backoff = backoff or Backoff()
+        self._backoff = backoff or Backoff(cap=LONGEST_WAIT)
         self._ledger = Ledger()
         self._waiting = 0
         self._full = asyncio.Event()
@@ -150,11 +153,6 @@ class Acknowledger:
             await self._send(due)
         except Interrupted as error:
             await asyncio.sleep(self._backoff.delay(error.retry_after))
-        except Refused as error:
-            if error.code != TOO_MANY_SINGLES:
-                raise
-            # They are taken once the oldest one that is at work is finished with.
-            await asyncio.sleep(self._backoff.delay())
         else:
             self._backoff.reset()
             self._ledger.told(due)
@@ -164,15 +162,22 @@ class Acknowledger:
             await self._post(due)
             return
         try:
-            if due.upto is not None:
-                await self._teller.ack([due.upto], single=False)
-            if due.singles:
-                await self._teller.ack(due.singles, single=True)
+            await _acknowledge(self._teller.ack, due)
         except Interrupted:
             await self._post(due)
 
     async def _post(self, due: Due) -> None:
+        await _acknowledge(partial(self._operations.ack, self._consumer), due)
+
+
+async def _acknowledge(ack: Callable[..., Awaitable[None]], due: Due) -> None:
+    try:
         if due.upto is not None:
-            await self._operations.ack(self._consumer, [due.upto])
+            await ack([due.upto], single=False)
         if due.singles:
-            await self._operations.ack(self._consumer, due.singles, single=True)
+            await ack(due.singles, single=True)
+    except Refused as error:
+        if error.code != TOO_MANY_SINGLES:
+            raise
+        # They are taken once the oldest one is finished with, or the server has given it up.
+        raise Interrupted(error.reason) from error

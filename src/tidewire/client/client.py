@@ -17,10 +17,12 @@ from tidewire.client.position import Position
 from tidewire.client.publisher import Publication, Publisher, Receipt
 from tidewire.client.short_poll import ShortPollTransport
 from tidewire.client.sse import SseTransport
+from tidewire.client.uploading import File, upload
 from tidewire.client.websocket import Codec, WebSocketTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
     from types import TracebackType
 
     import httpx
@@ -131,6 +133,28 @@ class Client:
             ]
         )
         return receipt
+
+    async def upload(
+        self,
+        channel: str,
+        path: Path,
+        *,
+        name: str | None = None,
+        content_type: str | None = None,
+        on_progress: Callable[[int], None] = lambda kept: None,
+    ) -> Receipt:
+        """Upload a file, over as many connections as it takes; *channel* is told when it is whole.
+
+        The same call again, in this program or a later one, goes on where this one was cut.
+        ``on_progress`` is told how many bytes the server has kept.
+
+        Raises:
+            OSError: if the file cannot be read.
+            Refused: if the server does not take it, or it changes meanwhile.
+            Unanswered: after a minute without progress.
+        """
+        file = await File.of(path, channel, name=name, content_type=content_type)
+        return await upload(self.address, file, on_progress=on_progress)
 
     async def __aenter__(self) -> Self:
         return self
