@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tidewire.hub import Start
-from tidewire.model import BadRequest, Subscription, check_channel, parse_cursor
+from tidewire.hub import Consumer, Session, Start
+from tidewire.model import BadRequest, Cursor, Subscription, check_channel, parse_cursor
 from tidewire.model.envelope import Ok
 from tidewire.model.subscription import NOW, parse_since
 from tidewire.transports.commands import Ref, Subscribe, Unsubscribe
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def subscribe(dialogue: Dialogue, command: Subscribe) -> None:
     """Follow further channels, each from where the command says."""
-    wanted = _wanted(command)
+    wanted = _wanted(command, dialogue.session)
     channels = tuple(channel for one in wanted for channel in one.channels)
     if not channels:
         raise BadRequest('subscribe needs "channels"', code="no_channels")
@@ -55,17 +55,30 @@ def _follow(
     session.when_live(lambda: dialogue.answer(Ok(ref, id=session.cursor, channels=channels)))
 
 
-def _wanted(command: Subscribe) -> list[Subscription]:
+def _wanted(command: Subscribe, session: Session) -> list[Subscription]:
     """One subscription for each different start that the command names."""
     if isinstance(command.channels, list):
         names = tuple(dict.fromkeys(check_channel(name) for name in command.channels))
         if command.cursor is not None:
             return [Subscription(names, (parse_cursor(command.cursor),))]
+        if command.since is None and session.consumer is not None:
+            return _where_consumer_is(names, session, session.consumer)
         since = NOW if command.since is None else parse_since(str(command.since))
         return [Subscription(names, (), since)]
     if command.cursor is not None or command.since is not None:
         raise BadRequest('with an object as "channels" each has its own start there')
     return [_one_start(check_channel(name), str(start)) for name, start in command.channels.items()]
+
+
+def _where_consumer_is(
+    names: tuple[str, ...], session: Session, consumer: Consumer
+) -> list[Subscription]:
+    """A durable consumer starts behind what it acknowledged; what it has already goes on."""
+    floor = Cursor(session.hub.engine.epoch, consumer.state.floor)
+    new = tuple(name for name in names if name not in session.channels)
+    held = tuple(name for name in names if name in session.channels)
+    wanted = [Subscription(new, (floor,)), Subscription(held)]
+    return [one for one in wanted if one.channels]
 
 
 def unsubscribe(dialogue: Dialogue, command: Unsubscribe) -> None:
