@@ -77,3 +77,49 @@ async def test_the_background_frees_what_nobody_reads(monkeypatch: pytest.Monkey
     logs.clock.move(11)
     await until(lambda: kept() == 0)
     await logs.close_all()
+
+
+async def test_the_background_frees_what_is_withdrawn() -> None:
+    logs = Logs(MemoryStorage())
+    log = await logs.open()
+    await log.append(draft("a", b"x" * 100, ttl=5), draft("a", b"y" * 100, ttl=50), draft())
+    engine = log.engine
+    assert isinstance(engine, MemoryEngine)
+    sizes = []
+    for _ in range(3):
+        await log.clean()
+        sizes.append([message.size for message in engine._channels["a"].window.read(0, 2**53, 9)])
+        logs.clock.move(20)
+    assert sizes[0][:2] == [100, 100]
+    assert sizes[1][:2] == sizes[2][:2] == [0, 100]
+    logs.clock.move(20)
+    await log.clean()
+    assert engine._channels["a"].next_withdrawal == 0
+    await logs.close_all()
+
+
+async def test_keys_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "MOST_KEYS", 3)
+    logs = Logs(MemoryStorage())
+    log = await logs.open()
+    for key in "abcd":
+        await log.append(draft(key=key))
+    assert log.engine.drops == {"key": 1}
+    again = [(await log.append(draft(key=key)))[0].seq for key in "bcda"]
+    assert again == [2, 3, 4, 5]
+    await logs.close_all()
+
+
+async def test_the_background_does_not_stay_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One round drops a bounded number; the next follows at once while more are left."""
+    monkeypatch.setattr(memory, "_SWEEP_ENTRIES", 10)
+    logs = Logs(MemoryStorage())
+    log = await logs.open(window=10)
+    await log.append(*(draft(key=str(number)) for number in range(95)))
+    engine = log.engine
+    assert isinstance(engine, MemoryEngine)
+    logs.clock.move(11)
+    await log.clean()
+    assert len(engine._keys) == 85
+    await until(lambda: not engine._keys)
+    await logs.close_all()

@@ -211,6 +211,36 @@ def test_pruning_visits_all_channels_in_turn(storage: SqliteStorage) -> None:
         assert count(storage) == 1_200
 
 
+def test_payloads_go_when_they_are_withdrawn(storage: SqliteStorage) -> None:
+    clock = Clock()
+    with closing(writer(storage, clock, size=10_000)) as one:
+        append(one, [draft("a", b"x" * 50, ttl=1) for _ in range(5_000)])
+        append(one, [draft("a", b"y" * 50, ttl=3000), draft("a", b"z" * 50)])
+        clock.move(5)
+        assert not one.prune(), "other processes may still have to feed them"
+        clock.move(10)
+        left = []
+        while one.prune():
+            left.append(storage.query("SELECT sum(length(data)) FROM messages")[0][0])
+        assert left == [3_002 * 50, 1_002 * 50]
+        assert storage.query("SELECT sum(length(data)) FROM messages") == [(100,)]
+        assert count(storage) == 5_002
+
+
+def test_what_was_purged_is_deleted_in_bounded_rounds(storage: SqliteStorage) -> None:
+    clock = Clock()
+    with closing(writer(storage, clock, size=10_000)) as one:
+        append(one, drafts(5_000))
+        one.commit([lambda group: group.purge("a", forget=True)])
+        append(one, drafts(10))
+        clock.move(100)
+        left = []
+        while one.prune():
+            left.append(count(storage))
+        assert left == [3_011, 1_011]
+        assert count(storage) == 10
+
+
 def test_what_other_processes_may_still_have_to_feed_is_kept(storage: SqliteStorage) -> None:
     clock = Clock()
     with closing(writer(storage, clock, size=0)) as one:

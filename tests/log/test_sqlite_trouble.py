@@ -178,6 +178,32 @@ async def test_accepted_appends_that_fail_do_not_stop_the_close(
         await future
 
 
+async def test_a_record_is_what_it_was_when_its_change_was_not_kept(
+    logs: Logs, storage: SqliteStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also for the process that remembers what it has written."""
+    connections: list[sqlite3.Connection] = []
+
+    def connect_small(path: str) -> sqlite3.Connection:
+        connection = connect(path)
+        connection.execute("PRAGMA max_page_count = 60")
+        connections.append(connection)
+        return connection
+
+    connect = sqlite_file.connect
+    monkeypatch.setattr(sqlite_writer, "connect", connect_small)
+    engine = (await logs.open()).engine
+    assert await engine.change("t", "k", lambda _: b"1", HOUR) == b"1"
+    with pytest.raises(EngineUnavailable):
+        await asyncio.gather(
+            engine.change("t", "k", lambda old: (old or b"") + b"2", HOUR),
+            engine.change("t", "large", lambda _: bytes(1 << 20), HOUR),
+        )
+    for connection in connections:
+        connection.execute("PRAGMA max_page_count = 100000")
+    assert await engine.change("t", "k", lambda old: (old or b"") + b"3", HOUR) == b"13"
+
+
 async def test_a_full_disk(
     logs: Logs, storage: SqliteStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
