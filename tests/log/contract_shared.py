@@ -153,4 +153,7 @@ class SharedContract(Contract):
                 for _ in range(20)
             )
         )
-        assert await one.engine.get("t", "k") == await other.engine.get("t", "k") == b"x" * 40
+        for log in (one, other) * 3:  # each must see what the other has made of it meanwhile
+            await log.engine.change("t", "k", lambda old: (old or b"") + b"y", HOUR)
+        found = await one.engine.get("t", "k")
+        assert found == await other.engine.get("t", "k") == b"x" * 40 + b"y" * 6

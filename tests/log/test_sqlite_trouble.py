@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.acceptance.waiting import until
-from tests.log.harness import Logs, draft, drafts
+from tests.log.harness import HOUR, Logs, draft, drafts
 from tests.log.sqlite_storage import SqliteStorage
 from tidewire.log import sqlite, sqlite_file, sqlite_writer
 from tidewire.log.sqlite import SqliteEngine

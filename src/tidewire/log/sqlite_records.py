@@ -6,14 +6,55 @@ import sqlite3
 
 from tidewire.log.engine import Change
 
+MOST_REMEMBERED = 16_384
+ROWS_A_STATEMENT = 64
+
+
+class Memory:
+    """Records as this process has written them: right until another one commits.
+
+    Those who acknowledge write the same records over and over, and each statement of a read gives
+    up the interpreter's lock, for which the loop then has to be waited.
+    """
+
+    __slots__ = ("_connection", "_records", "_version")
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._records: dict[tuple[str, str], tuple[bytes | None, int]] = {}
+        self._version = -1
+
+    def begin(self) -> None:
+        """A transaction has begun: forget all if another connection has committed meanwhile."""
+        version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        if version != self._version or len(self._records) > MOST_REMEMBERED:
+            self._records.clear()
+        self._version = version
+
+    def forget(self) -> None:
+        """The transaction was not committed."""
+        self._records.clear()
+
+    def value_of(self, table: str, key: str, now_us: int) -> bytes | None:
+        """A record's value, if it has not expired."""
+        known = self._records.get((table, key))
+        if known is None:
+            return value_of(self._connection, table, key, now_us)
+        return known[0] if known[1] > now_us else None
+
+    def put(self, table: str, key: str, value: bytes | None, expires: int) -> None:
+        """What the transaction makes of a record."""
+        self._records[table, key] = (value, expires)
+
 
 class Changes:
     """The changes of one transaction: each record is read once, and written once at the end."""
 
-    __slots__ = ("_changed", "_connection", "_known", "_now_us")
+    __slots__ = ("_changed", "_connection", "_known", "_memory", "_now_us")
 
-    def __init__(self, connection: sqlite3.Connection, now_us: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, memory: Memory, now_us: int) -> None:
         self._connection = connection
+        self._memory = memory
         self._now_us = now_us
         self._known: dict[tuple[str, str], bytes | None] = {}
         self._changed: dict[tuple[str, str], int] = {}  # with the new expiry
@@ -24,7 +65,7 @@ class Changes:
         if record in self._known:
             old = self._known[record]
         else:
-            old = self._known[record] = value_of(self._connection, table, key, self._now_us)
+            old = self._known[record] = self._memory.value_of(table, key, self._now_us)
         value = change(old)
         if value is not old:
             self._known[record] = value
@@ -33,16 +74,20 @@ class Changes:
 
     def write(self) -> None:
         """Bring the changes to the file."""
-        kept: list[tuple[str, str, bytes, int]] = []
+        kept: list[object] = []
         gone: list[tuple[str, str]] = []
         for record, expires in self._changed.items():
             value = self._known[record]
+            self._memory.put(*record, value, expires)
             if value is None:
                 gone.append(record)
             else:
-                kept.append((*record, value, expires))
-        if kept:
-            self._connection.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)", kept)
+                kept += (*record, value, expires)
+        step = 4 * ROWS_A_STATEMENT
+        for begin in range(0, len(kept), step):
+            part = kept[begin : begin + step]
+            rows = ",".join(["(?, ?, ?, ?)"] * (len(part) // 4))
+            self._connection.execute(f"INSERT OR REPLACE INTO records VALUES {rows}", part)  # noqa: S608
         if gone:
             self._connection.executemany("DELETE FROM records WHERE kind = ? AND key = ?", gone)
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tidewire.log.engine import Change
 from tidewire.log.sqlite_file import COLUMNS, connect, message_of, set_up, transaction
 from tidewire.log.sqlite_pruning import Pruner
-from tidewire.log.sqlite_records import Changes
+from tidewire.log.sqlite_records import Changes, Memory
 from tidewire.model import Draft, EngineUnavailable, Message, Namespaces, Receipt
 
 _ROWS_A_STATEMENT = 64
@@ -43,7 +43,13 @@ class Group:
     """The work of one transaction; ``write`` brings it to the file."""
 
     def __init__(
-        self, connection: sqlite3.Connection, epoch: str, last_id: int, now_us: int, window_us: int
+        self,
+        connection: sqlite3.Connection,
+        memory: Memory,
+        epoch: str,
+        last_id: int,
+        now_us: int,
+        window_us: int,
     ) -> None:
         self.messages: list[Message] = []
         self._connection = connection
@@ -54,7 +60,7 @@ class Group:
         self._channels: dict[str, _Channel] = {}
         self._rows: list[object] = []
         self._keys: dict[tuple[int, str], Receipt] = {}
-        self._changes = Changes(connection, now_us)
+        self._changes = Changes(connection, memory, now_us)
 
     def append(self, drafts: Sequence[Draft]) -> list[Receipt]:
         """The engine's ``append``."""
@@ -225,6 +231,7 @@ class Writer:
         self._connection = connect(path)
         self._key_window_us = int(idempotency_window * 1_000_000)
         self._clock = clock
+        self._memory = Memory(self._connection)
         try:
             self.epoch, self.seen = set_up(self._connection, path)
         except EngineUnavailable:
@@ -242,18 +249,24 @@ class Writer:
         Raises:
             EngineUnavailable: if nothing was stored.
         """
-        with transaction(self._connection, "the log did not take the message"):
-            last_id = self._last_id()
-            group = Group(
-                self._connection,
-                self.epoch,
-                last_id,
-                int(self._clock() * 1_000_000),
-                self._key_window_us,
-            )
-            group.messages += self._foreign(last_id)
-            answers = [work(group) for work in works]
-            group.write()
+        try:
+            with transaction(self._connection, "the log did not take the message"):
+                self._memory.begin()
+                last_id = self._last_id()
+                group = Group(
+                    self._connection,
+                    self._memory,
+                    self.epoch,
+                    last_id,
+                    int(self._clock() * 1_000_000),
+                    self._key_window_us,
+                )
+                group.messages += self._foreign(last_id)
+                answers = [work(group) for work in works]
+                group.write()
+        except BaseException:
+            self._memory.forget()
+            raise
         if group.messages:
             self.seen = group.messages[-1].id
         return Committed(answers, group.messages)
