@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import httpx
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
     ConnectionClosed,
     InvalidHandshake,
@@ -65,15 +65,21 @@ async def websocket(
     cursor: str | None = None,
     since: str | None = None,
     parameters: Mapping[str, object] = {},
+    opened: Callable[[ClientConnection], None] | None = None,
     **options: Any,
 ) -> AsyncGenerator[Envelope]:
-    """Subscribe with the ``websockets`` library; ``options`` go to its ``connect``."""
+    """Subscribe with the ``websockets`` library; ``options`` go to its ``connect``.
+
+    ``opened`` is called with the connection, for who has commands to send.
+    """
     wanted = query(channels, cursor=cursor, since=since, **parameters)
     target = f"{url.replace('http', 'ws', 1)}/ws?{wanted}"
     # Without a limit on its queue, or a client that leaves would not see the server's close frame.
     defaults = {"max_queue": None, "max_size": None, "ping_interval": None, "proxy": None}
     try:
         async with connect(target, **defaults | options) as connection:
+            if opened is not None:
+                opened(connection)
             try:
                 while True:
                     envelope = json.loads(await connection.recv())

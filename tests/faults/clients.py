@@ -141,9 +141,14 @@ class Stream:
         Raises:
             CutError, RefusedError, StopAsyncIteration: when the connection is at its end.
         """
-        self._reading = asyncio.ensure_future(anext(self._envelopes))
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(anext(self._envelopes))
         done, _ = await asyncio.wait({self._reading}, timeout=patience)
-        return self._reading.result() if done else None
+        if not done:
+            return None
+        (reading,) = done
+        self._reading = None
+        return reading.result()
 
     async def close(self) -> None:
         """Leave, in the middle of whatever it is."""

@@ -202,11 +202,7 @@ class Run:
                 await asyncio.sleep(LOOK_EVERY)
             return took
         finally:
-            for task in tasks:
-                task.cancel()
-            for end in await asyncio.gather(*tasks, return_exceptions=True):
-                if isinstance(end, Exception):
-                    raise end
+            await end(tasks)
 
     def _publishers(self) -> Iterator[Coroutine[None, None, None]]:
         single, batch, socket = (
@@ -239,6 +235,15 @@ class Run:
     def _at_rest(self, before: Footprint) -> bool:
         now = footprint(self.server)
         return not now.connections and now.descriptors <= before.descriptors
+
+
+async def end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel what still runs, and raise what has failed."""
+    for task in tasks:
+        task.cancel()
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(result, Exception):
+            raise result
 
 
 def failed(tasks: list[asyncio.Task[None]]) -> bool:

@@ -25,7 +25,7 @@ from tests.acceptance.subscribers import (
 )
 from tests.acceptance.waiting import until
 from tests.faults.clients import Publisher
-from tests.faults.lanes import Outcome, failed
+from tests.faults.lanes import Outcome, end, failed
 from tests.faults.model import EVERYBODY, Published, View, judge
 
 if TYPE_CHECKING:
@@ -127,10 +127,7 @@ async def test_the_clock_jumps_under_traffic(
             lambda: failed(tasks) or all(s.messages[-1:] == [newest] for s in subscribers.values())
         )
     finally:
-        for task in tasks:
-            task.cancel()
-        ends = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [end for end in ends if isinstance(end, Exception)] == []
+        await end(tasks)
     assert -60 < reached[0] < 60
     assert reached[1] > HOUR - 60, "the clock has not jumped"
     assert len(subscribers["ws"].readies) == len(subscribers["sse"].readies) == 1

@@ -34,7 +34,7 @@ from tests.acceptance.subscribers import (
 from tests.acceptance.subscribers import Subscriber as PlainSubscriber
 from tests.acceptance.waiting import until
 from tests.faults.clients import Publisher, Subscriber
-from tests.faults.lanes import Outcome, failed, hopping, warm_up
+from tests.faults.lanes import Outcome, end, failed, hopping, warm_up
 from tests.faults.model import EVERYBODY, Published, judge
 
 if TYPE_CHECKING:
@@ -118,10 +118,7 @@ async def test_kills_of_a_busy_server(restart: StartServer, report: Report) -> N
             )
         )
     finally:
-        for task in tasks:
-            task.cancel()
-        ends = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [end for end in ends if isinstance(end, Exception)] == []
+        await end(tasks)
     views = {name: subscriber.view for name, subscriber in subscribers.items()}
     outcome = Outcome(judge(published, views, kept=CHANNELS))
     outcome.injected[EVERYBODY] = Counter({"kill -9": KILLS_OF_A_BUSY_SERVER})

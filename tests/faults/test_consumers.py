@@ -1,0 +1,219 @@
+"""Durable consumers under faults: nothing lost, again only what was not acknowledged.
+
+Consumers of the four transports run at the same time on one server; each is a test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import random
+from collections import Counter
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.acceptance.subscribers import TRANSPORTS, collect, http_client, publish
+from tests.acceptance.waiting import until
+from tests.faults.clients import Publisher
+from tests.faults.consumers import Consumer, judge_consumer
+from tests.faults.engines import ENGINES, engine_url
+from tests.faults.lanes import Outcome, end, failed, warm_up
+from tests.faults.model import Published
+from tests.faults.proxy import FaultyProxy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import StartServer
+    from tests.faults.report import Report
+    from tests.server_process import ServerProcess
+
+pytestmark = pytest.mark.faults
+
+FAULTS = ("cut", "stall", "twice", "no answer")
+CHANNELS = ["a", "b", "c"]
+FAULTS_EACH = 5
+MESSAGES = 500
+KILLS = 6
+SETTINGS = {"history_size": 1_000_000, "max_deliver": 0}
+PATIENCE = 0.5
+
+
+def consumers(patience: float) -> dict[str, Consumer]:
+    """One consumer for each transport."""
+    return {
+        transport: Consumer(f"of-{transport}", transport, CHANNELS, patience=patience)
+        for transport in TRANSPORTS
+    }
+
+
+def publishers(published: Published, stop: asyncio.Event, patience: float) -> list[Publisher]:
+    """One publisher of single messages and one of batches."""
+    return [
+        Publisher(name, published, CHANNELS, stop, patience=patience)
+        for name in ("single", "batch")
+    ]
+
+
+async def check_at_rest(server: ServerProcess, published: Published) -> None:
+    """All is acknowledged: receipts say so, and a new connection brings only what is new."""
+    newest = max(published.acknowledged.values())
+    id = f"{newest.epoch}-{newest.position}"
+    async with http_client(server.url) as client:
+        answer = await client.get(f"/receipts?channel={newest.channel}&eventId={id}")
+        receipts = {each["consumer"]: each["acknowledged"] for each in answer.json()["consumers"]}
+        assert receipts == {f"of-{transport}": True for transport in TRANSPORTS}
+        last = await publish(client, {"channel": CHANNELS[0], "data": "the end"})
+    for transport in TRANSPORTS:
+        envelopes = await collect(
+            server.url,
+            transport,
+            CHANNELS,
+            until=lambda envelope: envelope["type"] == "message",
+            parameters={"consumer": f"of-{transport}"},
+        )
+        assert envelopes[-1]["id"] == f"{last.epoch}-{last.position}", transport
+
+
+async def perform(server: ServerProcess, fault: str) -> Outcome:
+    """Run until every consumer has had its faults; heal; wait until all is acknowledged."""
+    start = await warm_up(server)
+    published, stop = Published(), asyncio.Event()
+    readers = consumers(PATIENCE)
+    single, batch = publishers(published, stop, PATIENCE)
+    proxies: dict[str, FaultyProxy] = {}
+    async with AsyncExitStack() as stack:
+        for name in ("single", "batch", *readers):
+            proxy = FaultyProxy(server.address, fault, seed=f"consumers {fault} {name}")
+            proxies[name] = await stack.enter_async_context(proxy)
+        for consumer in readers.values():
+            await consumer.create(server.url, start)
+        publishing = [
+            asyncio.create_task(single.over_http(proxies["single"].url, count=1, pause=0.02)),
+            asyncio.create_task(batch.over_http(proxies["batch"].url, count=8, pause=0.04)),
+        ]
+        tasks = publishing + [
+            asyncio.create_task(consumer.listen(proxies[name].url))
+            for name, consumer in readers.items()
+        ]
+        try:
+            await until(
+                lambda: (
+                    failed(tasks)
+                    or (
+                        len(published.acknowledged) >= MESSAGES
+                        and all(proxies[name].injected.total() >= FAULTS_EACH for name in readers)
+                    )
+                ),
+                within=30,
+            )
+            for proxy in proxies.values():
+                proxy.heal()
+            stop.set()
+            await settled(published, readers, publishing, tasks)
+        finally:
+            await end(tasks)
+    await check_at_rest(server, published)
+    outcome = judged(published, readers, counts=True)
+    outcome.injected.update({name: proxy.injected for name, proxy in proxies.items()})
+    return outcome
+
+
+async def settled(
+    published: Published,
+    readers: dict[str, Consumer],
+    publishing: list[asyncio.Task[None]],
+    tasks: list[asyncio.Task[None]],
+) -> None:
+    """Wait until everything is published, and then acknowledged by everybody."""
+    await until(lambda: failed(tasks) or all(task.done() for task in publishing))
+    newest = max(published.acknowledged.values())
+
+    def behind() -> list[str]:
+        return [name for name, each in readers.items() if not each.has_acknowledged(newest)]
+
+    with contextlib.suppress(AssertionError):
+        await until(lambda: failed(tasks) or not behind())
+    assert failed(tasks) or not behind(), {name: readers[name].events[-3:] for name in behind()}
+
+
+def judged(published: Published, readers: dict[str, Consumer], *, counts: bool) -> Outcome:
+    """A verdict on each consumer."""
+    return Outcome(
+        {
+            name: judge_consumer(
+                published, consumer.events, counts=counts, in_order=consumer.transport == "ws"
+            )
+            for name, consumer in readers.items()
+        }
+    )
+
+
+@pytest.fixture(scope="module", params=list(itertools.product(FAULTS, ENGINES)), ids="-".join)
+def outcome(
+    request: pytest.FixtureRequest,
+    start_shared: StartServer,
+    tmp_path_factory: pytest.TempPathFactory,
+    report: Report,
+) -> Outcome:
+    """What one fault did to the consumers of one engine."""
+    fault, engine = request.param
+    url = engine_url(engine, tmp_path_factory.mktemp("log"))
+    server = start_shared(engine=url, **SETTINGS)
+    outcome = asyncio.run(perform(server, fault))
+    server.terminate()
+    assert server.wait() == 0
+    report.add(f"consumers, {fault}, {engine}", outcome)
+    return outcome
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_nothing_is_lost_and_what_is_acknowledged_never_comes_again(
+    outcome: Outcome, transport: str
+) -> None:
+    assert outcome.injected[transport].total() >= FAULTS_EACH, "the network was too good"
+    verdict = outcome.verdicts[transport]
+    verdict.check()
+    assert (verdict.lost, verdict.duplicated) == (0, 0)
+
+
+@pytest.mark.crash
+async def test_kills_of_a_server_with_consumers(
+    start: StartServer, tmp_path: Path, report: Report
+) -> None:
+    """What was acknowledged stays so. Counts of deliveries may be behind by what was sent last."""
+    restart = partial(start, engine=engine_url("sqlite", tmp_path), **SETTINGS)
+    server = restart()
+    url = server.url
+    cursor = await warm_up(server)
+    published, stop = Published(), asyncio.Event()
+    readers = consumers(1.0)
+    single, batch = publishers(published, stop, 5.0)
+    for consumer in readers.values():
+        await consumer.create(url, cursor)
+    publishing = [
+        asyncio.create_task(single.over_http(url, count=1, pause=0.01)),
+        asyncio.create_task(batch.over_http(url, count=8, pause=0.02)),
+    ]
+    tasks = publishing + [asyncio.create_task(each.listen(url)) for each in readers.values()]
+    choice = random.Random("kills of consumers")
+    try:
+        for _ in range(KILLS):
+            enough = len(published.acknowledged) + choice.randrange(20, 200)
+            await until(lambda: failed(tasks) or len(published.acknowledged) > enough)  # noqa: B023
+            server.kill()
+            server = await asyncio.to_thread(restart, port=server.port)
+        stop.set()
+        await settled(published, readers, publishing, tasks)
+    finally:
+        await end(tasks)
+    await check_at_rest(server, published)
+    outcome = judged(published, readers, counts=False)
+    outcome.injected["server"] = Counter({"kill -9": KILLS})
+    report.add("consumers, kill -9, sqlite", outcome)
+    for verdict in outcome.verdicts.values():
+        verdict.check()
