@@ -76,6 +76,22 @@ def test_a_message_that_the_server_gave_up_holds_up_nothing() -> None:
     assert messages.due() == Due("2", ())
 
 
+def test_copies_of_what_is_settled_are_dropped_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They were sent again before the server was told, and arrive after it."""
+    monkeypatch.setattr(ledger, "MOST_SETTLED", 3)
+    messages = holding("1", "2", "3", "4", "5")
+    messages.finish("1")
+    messages.told(messages.due())
+    messages.drop("2")
+    messages.finish("4")
+    messages.told(messages.due())
+    assert [messages.give(id) for id in ("1", "2", "3", "4")] == [False, False, True, False]
+    messages.drop("5")
+    assert messages.give("1")
+
+
 def test_singles_fit_into_a_url() -> None:
     messages = holding(*map(str, range(1000)))
     for id in range(1, 1000):

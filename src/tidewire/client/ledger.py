@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import NamedTuple
 
 MOST_SINGLES = 100
 """Ids in one request: they stand in a URL."""
 MOST_HELD = 100_000
+MOST_SETTLED = 10_000
 
 
 class Due(NamedTuple):
@@ -29,10 +31,15 @@ class Ledger:
     What is finished with nothing unfinished before it is told by one id for all. What was finished
     out of order is told singly: an id for all would acknowledge the one that still is at work, or
     that is to come again.
+
+    The newest that are settled are remembered, because copies of them may still be on their way:
+    sent again while they waited here to be worked on.
     """
 
     def __init__(self) -> None:
-        self._finished: dict[str, bool] = {}
+        # Unlike plain ones these give their oldest entry in no time after many were removed.
+        self._finished: OrderedDict[str, bool] = OrderedDict()
+        self._settled: OrderedDict[str, None] = OrderedDict()
         self._upto: str | None = None
 
     def give(self, id: str) -> bool:
@@ -41,6 +48,8 @@ class Ledger:
         Raises:
             TooMuchHeld: if :data:`MOST_HELD` messages wait to be finished with.
         """
+        if id in self._settled:
+            return False
         if id in self._finished:
             return not self._finished[id]
         if len(self._finished) >= MOST_HELD:
@@ -55,7 +64,7 @@ class Ledger:
 
     def drop(self, id: str) -> None:
         """The server was told of this message otherwise: it does not come again."""
-        self._finished.pop(id, None)
+        self._settle(id)
 
     def due(self) -> Due:
         """What to tell the server now; the same again, and more, until it was :meth:`told`."""
@@ -64,7 +73,7 @@ class Ledger:
             if not self._finished[oldest]:
                 break
             self._upto = oldest
-            del self._finished[oldest]
+            self._settle(oldest)
         singles: list[str] = []
         for id, finished in self._finished.items():
             if finished:
@@ -78,4 +87,10 @@ class Ledger:
         if self._upto == due.upto:
             self._upto = None
         for id in due.singles:
-            self._finished.pop(id, None)
+            self._settle(id)
+
+    def _settle(self, id: str) -> None:
+        if self._finished.pop(id, None) is not None:
+            self._settled[id] = None
+            if len(self._settled) > MOST_SETTLED:
+                self._settled.popitem(last=False)
