@@ -120,6 +120,23 @@ class Message(msgspec.Struct, eq=False, gc=False):
             envelope = self.made_envelope = b"".join(parts)
         return envelope
 
+    def is_withdrawn(self, now_ms: int) -> bool:
+        """Whether its time to live was over by *now_ms*, or when it was emptied."""
+        return self.gap is not None or 0 < self.expires <= now_ms
+
+    def withdrawn(self) -> Message:
+        """What is kept of it then: its place in the order."""
+        return Message(
+            self.epoch,
+            self.id,
+            self.channel,
+            0,
+            self.time,
+            b"",
+            expires=self.expires,
+            gap="expired",
+        )
+
     def bare(self, deliveries: int = 1) -> Message:
         """The same message without what was made of it, as its so-manieth delivery."""
         return Message(
@@ -146,9 +163,10 @@ class Message(msgspec.Struct, eq=False, gc=False):
 class Gap(NamedTuple):
     """Messages of *channel* up to and including *id* are gone, and the subscriber lacks them.
 
-    ``reason`` is ``expired`` (discarded by size or age), ``reset`` (the cursor is of another
-    log) or ``slow`` (the subscriber fell behind). ``skipped`` says how many, where they were left
-    out because the subscriber wants the latest only; 0: unknown.
+    ``reason`` is ``expired`` (discarded by size or age, withdrawn or purged), ``reset`` (the cursor
+    is of another log, or of a life of the channel that was forgotten) or ``slow`` (the subscriber
+    fell behind). ``skipped`` says how many, where they are known: those withdrawn, and those
+    left out because the subscriber wants the latest only; 0: unknown.
     """
 
     channel: str
