@@ -42,7 +42,11 @@ def check_delay(delay_ms: float) -> int:
 
 
 def ack(dialogue: Dialogue, command: Ack) -> None:
-    """The messages are done with; answered when that is kept."""
+    """The messages are done with; answered when that is kept.
+
+    Without ``ref`` only a refusal is answered: a client that acknowledges all the time and waits
+    for nothing would make the server write as often as it reads.
+    """
     consumers, name = _consumer(dialogue)
     cursors = check_ids(_ids(command))
     ids = consumers.ids_now(cursors)
@@ -58,7 +62,7 @@ def ack(dialogue: Dialogue, command: Ack) -> None:
 def _acked(dialogue: Dialogue, ref: Ref, future: Future[bytes | None]) -> None:
     error = future.exception()
     if error is None:
-        dialogue.answer(Ok(ref))
+        _confirm(dialogue, ref)
     elif isinstance(error, TidewireError):
         dialogue.refuse(ref, error)
     else:
@@ -71,7 +75,12 @@ async def _ack_later(
     consumers, _ = _consumer(dialogue)
     ids = await consumers.ids_of(cursors)
     await consumers.records.acknowledge(name, ids, single=single)
-    dialogue.answer(Ok(ref))
+    _confirm(dialogue, ref)
+
+
+def _confirm(dialogue: Dialogue, ref: Ref) -> None:
+    if ref is not None:
+        dialogue.answer(Ok(ref))
 
 
 def nack(dialogue: Dialogue, command: Nack) -> None:
