@@ -31,12 +31,17 @@ _MOST_VALIDATORS = 10_000
 
 
 class Answer(NamedTuple):
-    """Status, header lines, body; ``more``: the client is to come back at once for the rest."""
+    """Status, header lines, body.
+
+    ``more``: the client is to come back at once for the rest; ``brief``: it is right for less than
+    the rest of this second.
+    """
 
     status: int
     headers: bytes
     body: bytes
     more: bool = False
+    brief: bool = False
 
 
 class ShortPolls:
@@ -138,7 +143,10 @@ class ShortPolls:
         # A page that has more behind it must not be taken for the newest.
         complete = min(newest[0], page.position)
         lines = self._lines(wanted.channels, complete, newest[1], whole=not page.more)
-        return Answer(200, lines, body, page.more)
+        # A message that is withdrawn within this second must not be shown to its end.
+        soon = (int(time.time()) + 1) * 1000
+        brief = any(0 < message.expires < soon for message in page.messages)
+        return Answer(200, lines, body, page.more, brief)
 
     def _lines(
         self, channels: tuple[str, ...], newest: int, newest_ms: int, *, whole: bool = True
