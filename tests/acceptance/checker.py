@@ -32,6 +32,11 @@ class Message:
     body: str
     """Event, data, encoding and headers as canonical JSON, so that a changed byte is seen."""
 
+    @property
+    def cursor(self) -> str:
+        """The cursor after it, which its envelope and its publisher's answer carry."""
+        return f"{self.epoch}-{self.position}"
+
     def __str__(self) -> str:
         return f"{self.channel}#{self.seq} ({self.epoch}-{self.position}) {self.body[:60]}"
 
