@@ -110,16 +110,14 @@ async def test_live_messages_go_on_while_others_come_again(
     await make(hasty.url)
     async with reading(hasty.url, transport) as reader:
         await publish(hasty.url, "old")
-        await reader.messages(1)
-        for number in range(60):
-            (id,) = await publish(hasty.url, number)
-            found = await reader.messages(1)
-            if found[0]["data"] == "old":
-                break
-            await acknowledge(hasty.url, id, single=True)
-            await asyncio.sleep(0.05)
-        assert counted(found) == [("old", 2)]
-        assert counted(await reader.messages(1)) == [(number, 1)]
+        seen = counted(await reader.messages(1))
+        while ("old", 2) not in seen:
+            await publish(hasty.url, len(seen))
+            seen += counted(await reader.messages(1))
+            if len(seen) % 10 == 0:
+                await asyncio.sleep(0.1)
+        new = [value for value, _ in seen if value != "old"]
+        assert new == list(range(1, len(new) + 1))
 
 
 async def test_many_come_again_in_their_order(hasty: ServerProcess) -> None:
@@ -165,7 +163,8 @@ async def test_any_number_of_single_ones_as_long_as_no_old_one_is_left(
 async def test_too_many_single_ones_above_an_old_one(patient: ServerProcess) -> None:
     await make(patient.url)
     ids = await publish(patient.url, *range(1_002))
-    await acknowledge(patient.url, *ids[1:1_001], single=True)
+    for begin in range(1, 1_001, 100):
+        await acknowledge(patient.url, *ids[begin : begin + 100], single=True)
     parameters = {"consumer": "bob", "eventId": ids[1_001], "single": "true"}
     status, problem = await ask(patient.url, "POST", "/ack", **parameters)
     assert (status, problem["code"]) == (409, "too_many_single_acks")
@@ -294,15 +293,16 @@ async def test_commands_that_are_refused(patient: ServerProcess) -> None:
     await make(patient.url)
     async with client(patient, f"?channels={CHANNEL}&consumer=bob") as connection:
         (id,) = await publish(patient.url, 1)
-        for fields, code in [
-            ({}, "invalid_cursor"),
-            ({"id": "rubbish"}, "invalid_cursor"),
-            ({"id": "other1-5"}, "invalid_cursor"),
-            ({"id": beyond(id)}, "invalid_cursor"),
-            ({"ids": [id] * 1_001}, "invalid_cursor"),
-        ]:
-            assert (await connection.command("ack", **fields))["code"] == code
-            assert (await connection.command("nack", **fields))["code"] == code
+        wrong: list[dict[str, Any]] = [
+            {},
+            {"id": "rubbish"},
+            {"id": "other1-5"},
+            {"id": beyond(id)},
+            {"ids": [id] * 1_001},
+        ]
+        for fields in wrong:
+            assert (await connection.command("ack", **fields))["code"] == "invalid_cursor"
+            assert (await connection.command("nack", **fields))["code"] == "invalid_cursor"
         assert (await connection.command("nack", id=id, delay=-1))["code"] == "invalid_delay"
         assert (await connection.command("ack", id=5))["code"] == "malformed"
     async with client(patient, f"?channels={CHANNEL}") as connection:
@@ -373,7 +373,7 @@ async def test_without_a_ref_only_a_refusal_is_answered(patient: ServerProcess) 
     async with client(patient, f"?channels={CHANNEL}&consumer=bob") as connection:
         ids = await publish(patient.url, 1, 2)
         await connection.receive_messages(2)
-        await connection.socket.send('{"type":"ack","id":"%s"}' % ids[0])
+        await connection.socket.send(json.dumps({"type": "ack", "id": ids[0]}))
         await connection.socket.send('{"type":"ack","id":"nothing"}')
         await connection.ok("ping")
         answers = [e for e in connection.envelopes if e["type"] in ("ok", "error")]

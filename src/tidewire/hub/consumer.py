@@ -155,6 +155,8 @@ class Consumer:
         self._served |= state.delayed.items() - choice.state.delayed.items()
         self._set(choice.state)
         self._unsaved = True
+        if len(state.acked) >= MANY_SINGLE > len(choice.state.acked):
+            self._save()  # the record has no room for many more
         self._count(choice)
         gaps = [gap for gap in page.gaps if late or gap.id > self._seen]
         self._sent, self._seen = max(self._sent, end), max(self._seen, end)

@@ -28,8 +28,8 @@ def as_consumer(
     if query.consumer is None:
         then(query.subscription, None)
         return
-    if query.policy not in (None, "catch_up"):
-        raise BadRequest("a durable consumer gets all: leave the policy out", code="invalid_policy")
+    if query.policy == "latest":
+        raise BadRequest("a durable consumer gets all, not the latest", code="invalid_policy")
     attaching = app.consumers.attach(
         query.consumer, query.subscription, claims=claims, acknowledges=query.ack_by_cursor
     )
