@@ -43,6 +43,17 @@ def test_a_round_goes_out_in_slices(world: World) -> None:
     assert seen == [3, 6, 8, 8]
 
 
+def test_the_smallest_audience_is_served_first(world: World) -> None:
+    """However many wait for the first message of the round, who waits for the last is not held."""
+    crowd = join(world, 8, "lobby")
+    (alone,) = join(world, 1, "mine")
+    world.publish("lobby", "lobby", "mine")
+    world.turn()
+    assert (served([alone]), served(crowd)) == (1, 2)
+    world.settle()
+    assert served(crowd) == 8
+
+
 def test_between_slices_the_loop_answers_others(world: World) -> None:
     subscribers = join(world, 9, "a")
     world.publish("a")
