@@ -56,6 +56,7 @@ class JsonLines:
         if sys.stdout is None:  # started with >&-
             fail("standard output is closed")
         self._stream = sys.stdout.buffer
+        self._watching: asyncio.AbstractEventLoop | None = None
 
     def write(self, json: bytes) -> None:
         """Print one JSON value.
@@ -69,6 +70,9 @@ class JsonLines:
             self._stream.write(line + b"\n")
             self._stream.flush()
         except BrokenPipeError:
+            # It is known now: nothing else is to be stopped for it, least of all the end itself.
+            if self._watching is not None:
+                self._watching.remove_reader(self._stream.fileno())
             discard_stdout()
             raise OutputClosed from None
         except OSError as error:
@@ -87,6 +91,7 @@ class JsonLines:
 
             # The end that we write to is never readable; it wakes up for the error alone.
             loop.add_reader(descriptor, gone)
+            self._watching = loop
 
 
 def discard_stdout() -> None:
