@@ -132,15 +132,6 @@ class Consumer:
         self._socket: ClientConnection | None = None
         self._polled: str | None = None
 
-    def has_acknowledged(self, message: Message) -> bool:
-        """Whether an acknowledgement of all up to this message was answered."""
-        return any(
-            isinstance(event, Acknowledged)
-            and not event.single
-            and max(event.positions) >= message.position
-            for event in self.events
-        )
-
     async def create(self, url: str, cursor: str) -> None:
         """Begin at a cursor."""
         query = {"channels": ",".join(self.channels), "consumer": self.name, "cursor": cursor}

@@ -47,11 +47,13 @@ PUBLISHERS = ("single", "batch", "socket")
 
 FAULTS_EACH = 5
 MESSAGES = 800
-MOST_SECONDS = 30.0
+MOST_SECONDS = 60.0
 """How long a run may take until every subscriber has had its faults, and all is published."""
 
-HEALS_WITHIN = 10.0
-SETTLES_WITHIN = 10.0
+HEALS_WITHIN = 40.0
+SETTLES_WITHIN = 20.0
+"""Seconds to catch up, and to forget all clients: far above the usual, for a loaded machine."""
+
 ALLOWED_GROWTH = 48 << 20
 """Bytes that the server's memory may grow in a run, besides what the messages take."""
 
@@ -63,7 +65,7 @@ class Pace(NamedTuple):
     text: int = 60
 
 
-PACES = {"slow": Pace(patience=4.0, text=1_500)}
+PACES = {"slow": Pace(patience=4.0, text=1_000)}
 """Where it is slow, no client may give up early, and there is more than gets through."""
 
 
@@ -193,7 +195,10 @@ class Run:
                 proxy.heal()
             self.stop.set()
             healed = time.monotonic()
-            await until(lambda: all(task.done() for task in publishing) or failed(tasks))
+            await until(
+                lambda: all(task.done() for task in publishing) or failed(tasks),
+                within=self.heals_within + MOST_SECONDS,
+            )
             took: dict[str, float] = {}
             while len(took) < len(self.lanes) and time.monotonic() < healed + self.heals_within:
                 for lane in self.lanes:

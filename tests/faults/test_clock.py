@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tests.faults.report import Report
     from tests.server_process import ServerProcess
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(240)]
 
 CHANNELS = ["a", "b", "c"]
 HOUR = 3_600

@@ -6,13 +6,13 @@ Consumers of the four transports run at the same time on one server; each is a t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import random
 from collections import Counter
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 import pytest
 
@@ -32,13 +32,16 @@ if TYPE_CHECKING:
     from tests.faults.report import Report
     from tests.server_process import ServerProcess
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(240)]
 
 FAULTS = ("cut", "stall", "twice", "no answer")
 CHANNELS = ["a", "b", "c"]
 FAULTS_EACH = 5
 MESSAGES = 500
 KILLS = 6
+SETTLES_WITHIN = 40.0
+"""Seconds until all is acknowledged; far above the usual one, for a loaded machine."""
+
 SETTINGS = {"history_size": 1_000_000, "max_deliver": 0}
 PATIENCE = 0.5
 
@@ -59,14 +62,9 @@ def publishers(published: Published, stop: asyncio.Event, patience: float) -> li
     ]
 
 
-async def check_at_rest(server: ServerProcess, published: Published) -> None:
-    """All is acknowledged: receipts say so, and a new connection brings only what is new."""
-    newest = max(published.acknowledged.values())
-    id = f"{newest.epoch}-{newest.position}"
+async def check_at_rest(server: ServerProcess) -> None:
+    """All is acknowledged: a new connection brings only what is new."""
     async with http_client(server.url) as client:
-        answer = await client.get(f"/receipts?channel={newest.channel}&eventId={id}")
-        receipts = {each["consumer"]: each["acknowledged"] for each in answer.json()["consumers"]}
-        assert receipts == {f"of-{transport}": True for transport in TRANSPORTS}
         last = await publish(client, {"channel": CHANNELS[0], "data": "the end"})
     for transport in TRANSPORTS:
         envelopes = await collect(
@@ -81,7 +79,7 @@ async def check_at_rest(server: ServerProcess, published: Published) -> None:
 
 async def perform(server: ServerProcess, fault: str) -> Outcome:
     """Run until every consumer has had its faults; heal; wait until all is acknowledged."""
-    start = await warm_up(server)
+    url, start = server.url, await warm_up(server)
     published, stop = Published(), asyncio.Event()
     readers = consumers(PATIENCE)
     single, batch = publishers(published, stop, PATIENCE)
@@ -91,7 +89,7 @@ async def perform(server: ServerProcess, fault: str) -> Outcome:
             proxy = FaultyProxy(server.address, fault, seed=f"consumers {fault} {name}")
             proxies[name] = await stack.enter_async_context(proxy)
         for consumer in readers.values():
-            await consumer.create(server.url, start)
+            await consumer.create(url, start)
         publishing = [
             asyncio.create_task(single.over_http(proxies["single"].url, count=1, pause=0.02)),
             asyncio.create_task(batch.over_http(proxies["batch"].url, count=8, pause=0.04)),
@@ -109,21 +107,22 @@ async def perform(server: ServerProcess, fault: str) -> Outcome:
                         and all(proxies[name].injected.total() >= FAULTS_EACH for name in readers)
                     )
                 ),
-                within=30,
+                within=60,
             )
             for proxy in proxies.values():
                 proxy.heal()
             stop.set()
-            await settled(published, readers, publishing, tasks)
+            await settled(url, published, readers, publishing, tasks)
         finally:
             await end(tasks)
-    await check_at_rest(server, published)
+    await check_at_rest(server)
     outcome = judged(published, readers, counts=True)
     outcome.injected.update({name: proxy.injected for name, proxy in proxies.items()})
     return outcome
 
 
 async def settled(
+    url: str,
     published: Published,
     readers: dict[str, Consumer],
     publishing: list[asyncio.Task[None]],
@@ -132,13 +131,15 @@ async def settled(
     """Wait until everything is published, and then acknowledged by everybody."""
     await until(lambda: failed(tasks) or all(task.done() for task in publishing))
     newest = max(published.acknowledged.values())
-
-    def behind() -> list[str]:
-        return [name for name, each in readers.items() if not each.has_acknowledged(newest)]
-
-    with contextlib.suppress(AssertionError):
-        await until(lambda: failed(tasks) or not behind())
-    assert failed(tasks) or not behind(), {name: readers[name].events[-3:] for name in behind()}
+    query = urlencode({"channel": newest.channel, "eventId": f"{newest.epoch}-{newest.position}"})
+    behind = set(readers)
+    # By the receipts: an acknowledgement may be kept though its answer was lost.
+    async with asyncio.timeout(SETTLES_WITHIN), http_client(url) as client:
+        while behind and not failed(tasks):
+            await asyncio.sleep(0.05)
+            receipts = (await client.get(f"/receipts?{query}")).json()["consumers"]
+            done = {each["consumer"] for each in receipts if each["acknowledged"]}
+            behind = {name for name, each in readers.items() if each.name not in done}
 
 
 def judged(published: Published, readers: dict[str, Consumer], *, counts: bool) -> Outcome:
@@ -208,10 +209,10 @@ async def test_kills_of_a_server_with_consumers(
             server.kill()
             server = await asyncio.to_thread(restart, port=server.port)
         stop.set()
-        await settled(published, readers, publishing, tasks)
+        await settled(url, published, readers, publishing, tasks)
     finally:
         await end(tasks)
-    await check_at_rest(server, published)
+    await check_at_rest(server)
     outcome = judged(published, readers, counts=False)
     outcome.injected["server"] = Counter({"kill -9": KILLS})
     report.add("consumers, kill -9, sqlite", outcome)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.conftest import StartServer
     from tests.faults.report import Report
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module", params=list(itertools.product(FAULTS, ENGINES)), ids="-".join)
