@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from tests.acceptance.checker import Envelope, Message, from_envelope
 from tests.acceptance.eventsource import EventStream
 from tests.acceptance.raw_http import RawConnection
-from tests.acceptance.raw_websocket import RawWebSocket
+from tests.acceptance.raw_websocket import CONTINUATION, TEXT, RawWebSocket
 from tests.acceptance.subscribers import query
 
 if TYPE_CHECKING:
@@ -39,8 +39,9 @@ def event_stream(*, chunked: bool) -> Callable[[bytes], list[str]]:
 
 
 def text_frames() -> Callable[[bytes], list[str]]:
-    """A parser of the server's frames that gives the payloads of texts; all but a close are one."""
+    """A parser of the server's frames that gives the texts, put together from their fragments."""
     buffer = bytearray()
+    text = bytearray()
 
     def parse(data: bytes) -> list[str]:
         buffer.extend(data)
@@ -53,9 +54,13 @@ def text_frames() -> Callable[[bytes], list[str]]:
             end = begin + (int.from_bytes(buffer[2:begin]) if extra else buffer[1])
             if len(buffer) < end:
                 break
-            if buffer[0] != 0x88:
-                assert buffer[0] == 0x81, "not a whole text frame"
-                texts.append(buffer[begin:end].decode())
+            final, opcode = buffer[0] & 0x80, buffer[0] & 0x7F
+            if opcode < 8:
+                assert opcode == (CONTINUATION if text else TEXT)
+                text.extend(buffer[begin:end])
+                if final:
+                    texts.append(text.decode())
+                    text.clear()
             del buffer[:end]
         return texts
 
