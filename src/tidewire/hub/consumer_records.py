@@ -20,6 +20,7 @@ from tidewire.hub.consumer_state import (
     check_size,
     delay,
     merge,
+    take_over,
 )
 from tidewire.log.engine import Change, Engine
 from tidewire.model import TidewireError, UnknownConsumer
@@ -71,6 +72,14 @@ class ConsumerRecords:
         if (state := await self.find(name)) is None:
             raise _unknown(name)
         return state
+
+    async def get_last(self, name: str) -> ConsumerState:
+        """The same, with every change that was called for here before, answered or not.
+
+        Raises:
+            UnknownConsumer, EngineUnavailable: as ``get`` does.
+        """
+        return _known(name, await self._change(name, partial(_same, name)))
 
     def take(self, name: str, holder: int, begun: int, upto: int | None) -> Future[bytes | None]:
         """Make the claim *holder* that of the record, unless a newer one is; 0: leave it.
@@ -160,6 +169,11 @@ def _known(name: str, old: bytes | None) -> ConsumerState:
     return decode(old)
 
 
+def _same(name: str, old: bytes | None) -> bytes | None:
+    _known(name, old)
+    return old
+
+
 def _kept(old: bytes | None, before: ConsumerState, after: ConsumerState) -> bytes | None:
     return old if after is before and old is not None else _encode(after)
 
@@ -168,7 +182,7 @@ def _taken(holder: int, begun: int, upto: int | None, old: bytes | None) -> byte
     before = ConsumerState(begun, begun) if old is None else decode(old)
     after = before
     if holder > before.holder:
-        after = msgspec.structs.replace(after, holder=holder)
+        after = take_over(after, holder)
     if upto is not None:
         after = acknowledge(after, upto)
     return _kept(old, before, after)

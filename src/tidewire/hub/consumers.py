@@ -235,7 +235,7 @@ class Consumers:
         Raises:
             UnknownConsumer, EngineUnavailable: when that is not kept.
         """
-        state = await self.state(name)
+        state = self._with_sent(name, await self.records.get_last(name))
         wanted = [id for id in ids if not state.has_acknowledged(id)]
         messages = []
         for id in wanted:
@@ -273,7 +273,9 @@ class Consumers:
             UnknownConsumer: if there is none of that name.
             EngineUnavailable: if the engine is away.
         """
-        record = await self.records.get(name)
+        return self._with_sent(name, await self.records.get(name))
+
+    def _with_sent(self, name: str, record: ConsumerState) -> ConsumerState:
         consumer = self._attached.get(name)
         if consumer is None or consumer.holder != record.holder:
             return record
