@@ -179,13 +179,17 @@ class Consumers:
         self._timer = loop.call_later(self._tick_seconds, self._tick) if self._attached else None
 
     def _tick(self) -> None:
+        self.look_after()
+        self._set_timer()
+
+    def look_after(self) -> None:
+        """See what each consumer was sent, and what is due again; the timer does, now and then."""
         now = self.now()
         for consumer in list(self._attached.values()):
             try:
                 consumer.tick(now)
             except Exception:  # one failure must not stop everybody's time
                 logger.exception("the consumer %s was not looked after", consumer.name)
-        self._set_timer()
 
     # Acknowledging
 
