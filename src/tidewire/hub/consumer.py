@@ -153,8 +153,9 @@ class Consumer:
             choice = choose(state, page.messages, self._read, end, now, rules)
             choice = choice._replace(state=self._settled(choice.state, page))
         self._served |= state.delayed.items() - choice.state.delayed.items()
-        self._set(choice.state)
-        self._unsaved = True
+        if choice.state != state:
+            self._set(choice.state)
+            self._unsaved = True
         if len(state.acked) >= MANY_SINGLE > len(choice.state.acked):
             self._save()  # the record has no room for many more
         self._count(choice)
@@ -215,10 +216,9 @@ class Consumer:
         if position <= before:
             return
         self._sent = position
-        newest = hub.recent.newest(tuple(session.channels))
-        upto = position if newest is None else min(newest[0], position)
-        if upto > before:
-            self._set(mark_sent(self.state, upto, self._consumers.now(), self._consumers.rules))
+        page = hub.recent.read(dict.fromkeys(session.channels, before), position, 1, 1)
+        if page is None or page.messages:  # it may be that memory does not know
+            self._set(mark_sent(self.state, position, self._consumers.now(), self._consumers.rules))
             self._unsaved = True
 
     # Time
