@@ -17,6 +17,7 @@ from tidewire.hub.consumer_state import (
     Region,
     acknowledge,
     acknowledge_single,
+    at_work,
     check_size,
     choose,
     choose_late,
@@ -25,6 +26,7 @@ from tidewire.hub.consumer_state import (
     mark_sent,
     merge,
     settle,
+    take_over,
 )
 from tidewire.model import Message, TooManySingleAcks
 
@@ -244,6 +246,47 @@ def test_a_clock_that_went_back_delays_nothing_for_long() -> None:
 
 
 # A channel that is taken up later
+
+
+def test_what_waits_behind_an_acknowledgement_has_time_again() -> None:
+    """A consumer that is at work is not sent what it has not come to yet."""
+    state = choose(NEW, messages(11, 12, 13), 10, 13, 0, RULES).state
+    early = at_work(acknowledge(state, 11), RULES.slack, RULES)
+    assert early == acknowledge(state, 11), "little time is gone: nothing to change"
+    now = RULES.wait - 1
+    state = at_work(acknowledge(state, 11), now, RULES)
+    assert state.first_due(now + RULES.wait) is None
+    choice = choose(state, messages(12, 13), 11, 13, now + LATE, RULES)
+    assert sent(choice) == [(12, 2), (13, 2)]
+
+
+def test_what_lies_below_an_acknowledgement_has_not() -> None:
+    state = choose(NEW, messages(11, 12, 13), 10, 13, 0, RULES).state
+    state = at_work(acknowledge_single(state, [12]), RULES.wait - 1, RULES)
+    choice = choose(state, messages(11, 12, 13), 10, 13, LATE, RULES)
+    assert sent(choice) == [(11, 2)]
+
+
+def test_what_a_consumer_at_work_had_no_time_for_is_no_dead_letter() -> None:
+    """It does one thing a connection; what was sent with that is counted, but not given up."""
+    state, ids = NEW, [11, 12, 13, 14, 15, 16]
+    for turn, first in enumerate(ids):
+        state = come_back(take_over(state, turn + 1), state.floor, 0, RULES)
+        choice = choose(state, messages(*ids[turn:]), state.floor, 16, 0, RULES)
+        assert sent(choice)[0] == (first, turn + 1)
+        assert choice.dead == []
+        state = acknowledge(choice.state, first)
+
+
+def test_what_is_refused_by_every_connection_is_a_dead_letter() -> None:
+    state = NEW
+    for turn in range(RULES.most):
+        state = come_back(take_over(state, turn + 1), state.floor, 0, RULES)
+        choice = choose(state, messages(11), state.floor, 11, 0, RULES)
+        assert sent(choice) == [(11, turn + 1)]
+        state = choice.state
+    state = come_back(take_over(state, 9), state.floor, 0, RULES)
+    assert [m.id for m in choose(state, messages(11), 10, 11, 0, RULES).dead] == [11]
 
 
 def test_a_channel_taken_up_later_is_sent_where_others_were() -> None:

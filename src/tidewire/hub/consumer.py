@@ -22,6 +22,7 @@ import msgspec
 from tidewire.hub.consumer_state import (
     Choice,
     ConsumerState,
+    at_work,
     choose,
     choose_late,
     come_back,
@@ -262,7 +263,10 @@ class Consumer:
             return  # somebody else's by now; the claim will be heard
         self._note_sent()
         self._served = dict(self._served.items() & record.delayed.items())
-        self._set(merge(record, self.state, self._served))
+        state = merge(record, self.state, self._served)
+        if (state.floor, state.acked) != (self.state.floor, self.state.acked):
+            state = at_work(state, self._consumers.now(), self._consumers.rules)
+        self._set(state)
         if len(self.state.acked) >= self._crowd:
             self._crowd = len(self.state.acked) + MANY_SINGLE // 2
             self._go_back_to(self.state.floor)

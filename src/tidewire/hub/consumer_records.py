@@ -20,6 +20,7 @@ from tidewire.hub.consumer_state import (
     check_size,
     delay,
     merge,
+    take_over,
 )
 from tidewire.log.engine import Change, Engine
 from tidewire.model import TidewireError, UnknownConsumer
@@ -181,7 +182,7 @@ def _taken(holder: int, begun: int, upto: int | None, old: bytes | None) -> byte
     before = ConsumerState(begun, begun) if old is None else decode(old)
     after = before
     if holder > before.holder:
-        after = msgspec.structs.replace(after, holder=holder)
+        after = take_over(after, holder)
     if upto is not None:
         after = acknowledge(after, upto)
     return _kept(old, before, after)

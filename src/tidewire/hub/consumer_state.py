@@ -38,11 +38,15 @@ class Redelivery(NamedTuple):
 
 
 class Region(NamedTuple):
-    """Messages up to *upto*, from the region before, were sent *times* times, and are *due*."""
+    """Messages up to *upto*, from the region before, were sent *times* times, and are *due*.
+
+    *spared* of those times do not bring a message nearer to the dead letters.
+    """
 
     upto: int
     times: int
     due: int
+    spared: int = 0
 
 
 _UNSENT = Region(0, 0, 0)
@@ -52,13 +56,15 @@ class ConsumerState(msgspec.Struct, frozen=True, omit_defaults=True):
     """One consumer.
 
     ``begun`` is the first floor: what is not above it is not for this consumer. ``holder`` is the
-    claim by which a connection reads as it, ``channels`` those that it read last. ``acked`` and
-    ``regions`` are ascending. ``delayed`` has ids that the consumer wants again, and when.
+    claim by which a connection reads as it, ``came`` the floor at that moment, ``channels`` those
+    that it read last. ``acked`` and ``regions`` are ascending. ``delayed`` has ids that the
+    consumer wants again, and when.
     """
 
     floor: int
     begun: int
     holder: int = 0
+    came: int = 0
     channels: tuple[str, ...] = ()
     acked: tuple[int, ...] = ()
     regions: tuple[Region, ...] = ()
@@ -80,7 +86,7 @@ class ConsumerState(msgspec.Struct, frozen=True, omit_defaults=True):
         """The id behind which something above *after* is to be sent again; ``None``: nothing."""
         found = [id - 1 for id, due in self.delayed.items() if due <= now and id > after]
         lower = self.floor
-        for upto, _, due in self.regions:
+        for upto, _, due, _ in self.regions:
             if due <= now and upto > after:
                 found.append(max(lower, after))
                 break
@@ -179,12 +185,48 @@ def come_back(state: ConsumerState, received: int, now: int, rules: Redelivery) 
     latest = now + rules.wait + rules.slack  # a due time beyond is from a clock that went back
     regions: list[Region] = []
     lower = state.floor
-    for upto, times, due in state.regions:
+    for region in state.regions:
         if lower < received:
-            _put(regions, min(upto, received), times, min(due, latest))
-        if upto > received:
-            _put(regions, upto, times, 0)
-        lower = upto
+            upto, due = min(region.upto, received), min(region.due, latest)
+            _put(regions, region._replace(upto=upto, due=due))
+        if region.upto > received:
+            _put(regions, region._replace(due=0))
+        lower = region.upto
+    return msgspec.structs.replace(state, regions=tuple(regions))
+
+
+def take_over(state: ConsumerState, holder: int) -> ConsumerState:
+    """A new connection reads it from now on.
+
+    If something was acknowledged since the one before came, the consumer was at work. Then what
+    waited behind that was not refused, however often it was sent.
+    """
+    regions = state.regions
+    if state.floor > state.came:
+        regions = tuple(region._replace(spared=region.spared + 1) for region in regions)
+    return msgspec.structs.replace(state, holder=holder, came=state.floor, regions=regions)
+
+
+def at_work(state: ConsumerState, now: int, rules: Redelivery) -> ConsumerState:
+    """The consumer has just acknowledged something.
+
+    What lies above all that it acknowledged has not had its turn yet: its time begins anew. Else a
+    consumer with much to do would be sent the same again, and lose it to the dead letters.
+    """
+    due = now + rules.wait
+    if all(region.due > due - rules.wait // 2 for region in state.regions):
+        return state
+    done = state.acked[-1] if state.acked else state.floor
+    regions: list[Region] = []
+    lower = state.floor
+    for region in state.regions:
+        if region.upto <= done or region.due >= due:
+            _put(regions, region)
+        else:
+            if lower < done:
+                _put(regions, region._replace(upto=done))
+            _put(regions, region._replace(due=due + rules.slack))
+        lower = region.upto
     return msgspec.structs.replace(state, regions=tuple(regions))
 
 
@@ -226,21 +268,21 @@ def choose(
             continue
         while index < len(old) and old[index].upto < id:
             index += 1
-        _, times, due = old[index] if index < len(old) else _UNSENT
+        _, times, due, spared = old[index] if index < len(old) else _UNSENT
         due = delayed.get(id, due)
         if due > now:
-            _put(regions, id, times, due)
+            _put(regions, Region(id, times, due, spared))
             continue
         delayed.pop(id, None)
         if message.gap is not None and times:
-            _put_sent(regions, id, times, now, rules)  # it was told
-        elif rules.most and times >= rules.most:
+            _put_sent(regions, id, times, now, rules, spared)  # it was told
+        elif rules.most and times - spared >= rules.most:
             dead.append(message)
-            _put_sent(regions, id, times, now, rules)
+            _put_sent(regions, id, times, now, rules, spared)
         else:
             send.append(message.bare(times + 1) if times else message)
             again += times > 0
-            _put_sent(regions, id, times + 1, now, rules)
+            _put_sent(regions, id, times + 1, now, rules, spared)
     # Where there are no messages any more, nothing is due.
     regions += [region for region in old[index:] if region.upto > end]
     changed = msgspec.structs.replace(state, regions=tuple(regions), delayed=delayed)
@@ -289,18 +331,25 @@ def _raised(state: ConsumerState, floor: int) -> ConsumerState:
     )
 
 
-def _put(regions: list[Region], upto: int, times: int, due: int) -> None:
-    """Go on to *upto*, with the last region if it is of the same kind."""
-    if regions and regions[-1].times == times and regions[-1].due == due:
+def _put(regions: list[Region], region: Region) -> None:
+    """Go on to the end of *region*, with the last one if it is of the same kind."""
+    if regions and regions[-1][1:] == region[1:]:
         regions.pop()
-    regions.append(Region(upto, times, due))
+    regions.append(region)
 
 
-def _put_sent(regions: list[Region], upto: int, times: int, now: int, rules: Redelivery) -> None:
+def _put_sent(
+    regions: list[Region], upto: int, times: int, now: int, rules: Redelivery, spared: int = 0
+) -> None:
     """Go on to *upto*, which was sent now as the *times*-th time."""
     due = now + rules.wait
-    if regions and regions[-1].times == times and 0 <= regions[-1].due - due <= rules.slack:
+    last = regions[-1] if regions else None
+    if (
+        last is not None
+        and (last.times, last.spared) == (times, spared)
+        and 0 <= last.due - due <= rules.slack
+    ):
         due = regions.pop().due
     else:
         due += rules.slack
-    regions.append(Region(upto, times, due))
+    regions.append(Region(upto, times, due, spared))
