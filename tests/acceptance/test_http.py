@@ -388,9 +388,8 @@ def test_an_idle_connection_is_ended(start: StartServer) -> None:
         assert connection.ended
 
 
-def test_a_client_that_leaves_in_the_middle_of_a_request_is_forgotten(
-    server: ServerProcess,
-) -> None:
+def test_a_client_that_leaves_in_the_middle_of_a_request_is_forgotten(start: StartServer) -> None:
+    server = start()
     pieces = [
         b"",
         b"GET",
@@ -403,7 +402,8 @@ def test_a_client_that_leaves_in_the_middle_of_a_request_is_forgotten(
     wait_until(lambda: server.connections() == 0)
 
 
-def test_thousands_of_short_connections_leave_nothing_behind(server: ServerProcess) -> None:
+def test_thousands_of_short_connections_leave_nothing_behind(start: StartServer) -> None:
+    server = start()  # whose connections are those of this test only
     for n in range(2_000):
         with RawConnection(server.address) as connection:
             connection.request("GET", f"/{['poll', 'sse', 'longpoll'][n % 3]}?channels=short")

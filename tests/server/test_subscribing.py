@@ -322,6 +322,24 @@ def slow_log(app_server: Server, monkeypatch: pytest.MonkeyPatch) -> SlowLog:
     return SlowLog(app_server, monkeypatch)
 
 
+@pytest.mark.parametrize("target", [*TARGETS, "/history?channel=a"])
+def test_a_fault_is_an_answer_too(
+    app_server: Server, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    """Else the request would wait for ever, and its connection with it."""
+
+    async def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(app_server.hub, "open_now", lambda *_: None)
+    monkeypatch.setattr(app_server.hub, "open", fail)
+    monkeypatch.setattr(app_server.hub.engine, "read", fail)
+    client = app_server.client()
+    client.send(target)
+    app_server.turn()
+    assert client.reply().status == 500
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_an_answer_from_the_log_comes_later(
     app_server: Server, slow_log: SlowLog, target: str

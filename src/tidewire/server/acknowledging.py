@@ -98,7 +98,7 @@ async def _receipts(app: App, channel: str, cursor: Cursor, after: str, limit: i
 def _answer_later(
     app: App, request: Request, connection: Connection, work: Coroutine[None, None, _Answer]
 ) -> None:
-    app.hub.spawn(_answer(app, request, connection, work))
+    app.answer_later(request, connection, _answer(app, request, connection, work))
 
 
 async def _answer(

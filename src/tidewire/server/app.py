@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tidewire.access.origins import Origins, is_loopback
 from tidewire.console import static_files
@@ -166,6 +167,26 @@ class App:
         except Exception:
             logger.exception("a request to %s failed", _shown(request.target))
             connection.respond_error(TidewireError("something went wrong here; the log has more"))
+
+    def answer_later(
+        self, request: Request, connection: Connection, work: Coroutine[Any, Any, None]
+    ) -> None:
+        """Have *work* answer *request*. If it fails, that is the answer: a request has one."""
+        self.hub.spawn(self._answer_later(request, connection, work))
+
+    async def _answer_later(
+        self, request: Request, connection: Connection, work: Coroutine[Any, Any, None]
+    ) -> None:
+        try:
+            await work
+            return
+        except TidewireError as error:
+            answer = error
+        except Exception:
+            logger.exception("a request to %s failed", _shown(request.target))
+            answer = TidewireError("something went wrong here; the log has more")
+        if connection.current is request:
+            connection.respond_error(answer)
 
     def _resolve(self, request: Request) -> Handler:
         """The handler of a request, which its head alone decides.

@@ -33,7 +33,7 @@ def as_consumer(
     attaching = app.consumers.attach(
         query.consumer, query.subscription, claims=claims, acknowledges=query.ack_by_cursor
     )
-    app.hub.spawn(_attach(app, request, connection, attaching, then))
+    app.answer_later(request, connection, _attach(app, request, connection, attaching, then))
 
 
 async def _attach(

@@ -149,7 +149,7 @@ def _short_poll(
     tag = request.headers.get(b"if-none-match")
     found = app.short_polls.answer_now(parsed, tag, request.header(b"if-modified-since"))
     if found is None:
-        app.hub.spawn(_short_poll_later(app, request, connection, parsed))
+        app.answer_later(request, connection, _short_poll_later(app, request, connection, parsed))
     elif key is not None and not found.more and not found.brief:
         lines = found.headers + app.cors(request)
         whole = answer(found.status, lines, found.body, keep_alive=True)

@@ -81,9 +81,9 @@ def history(app: App, request: Request, connection: Connection) -> None:
     limit = _limit(values.get("limit", ["100"])[-1])
     cursors = parse_cursors(values["cursor"][-1]) if "cursor" in values else ()
     since = parse_since(values["since"][-1]) if "since" in values else START
-    app.hub.spawn(
-        _history_later(app, request, connection, Subscription((channel,), cursors, since), limit)
-    )
+    wanted = Subscription((channel,), cursors, since)
+    work = _history_later(app, request, connection, wanted, limit)
+    app.answer_later(request, connection, work)
 
 
 def _limit(text: str) -> int:

@@ -46,7 +46,7 @@ def resume_stream(
         then(Resumed(parsed, _new_id(), 0))
     else:
         take_up = _take_up(app, parsed, parsed.session)
-        app.hub.spawn(_later(app, request, connection, take_up, then))
+        app.answer_later(request, connection, _later(app, request, connection, take_up, then))
 
 
 def resume_poll(
@@ -61,7 +61,7 @@ def resume_poll(
         then(parsed)
     else:
         look = _look(app, parsed, parsed.session)
-        app.hub.spawn(_later(app, request, connection, look, then))
+        app.answer_later(request, connection, _later(app, request, connection, look, then))
 
 
 async def _take_up(app: App, parsed: Query, id: str) -> Resumed:

@@ -109,14 +109,20 @@ def open_subscription(
     if opening is not None:
         then(opening)
     else:
+        request = connection.current
+        assert request is not None
         opening_later = app.hub.open(wanted, upto, most, policy)
-        app.hub.spawn(_open_later(app, connection, opening_later, then))
+        work = _open_later(app, request, connection, opening_later, then)
+        app.answer_later(request, connection, work)
 
 
 async def _open_later(
-    app: App, connection: Connection, opening_later: Awaitable[Opening], then: _Then
+    app: App,
+    request: Request,
+    connection: Connection,
+    opening_later: Awaitable[Opening],
+    then: _Then,
 ) -> None:
-    request = connection.current
     try:
         opening = await opening_later
         if connection.draining:
@@ -124,7 +130,7 @@ async def _open_later(
     except TidewireError as error:
         if connection.current is None or connection.transport.is_closing():
             return
-        if isinstance(error, Unavailable) and request is not None:
+        if isinstance(error, Unavailable):
             app.put_off(request, connection, error)
         else:
             connection.respond_error(error)
