@@ -19,7 +19,7 @@ from tidewire.log.sqlite import SqliteEngine
 from tidewire.model import EngineUnavailable, Namespaces, Retention
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
 NAMESPACES = Namespaces(Retention(100, 10**12))
@@ -178,10 +178,9 @@ async def test_accepted_appends_that_fail_do_not_stop_the_close(
         await future
 
 
-async def test_a_record_is_what_it_was_when_its_change_was_not_kept(
-    logs: Logs, storage: SqliteStorage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also for the process that remembers what it has written."""
+@pytest.fixture
+def free_the_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Files have room for 60 pages until this is called."""
     connections: list[sqlite3.Connection] = []
 
     def connect_small(path: str) -> sqlite3.Connection:
@@ -192,6 +191,18 @@ async def test_a_record_is_what_it_was_when_its_change_was_not_kept(
 
     connect = sqlite_file.connect
     monkeypatch.setattr(sqlite_writer, "connect", connect_small)
+
+    def free() -> None:
+        for connection in connections:
+            connection.execute("PRAGMA max_page_count = 100000")
+
+    return free
+
+
+async def test_a_record_is_what_it_was_when_its_change_was_not_kept(
+    logs: Logs, free_the_disk: Callable[[], None]
+) -> None:
+    """Also for the process that remembers what it has written."""
     engine = (await logs.open()).engine
     assert await engine.change("t", "k", lambda _: b"1", HOUR) == b"1"
     with pytest.raises(EngineUnavailable):
@@ -199,24 +210,11 @@ async def test_a_record_is_what_it_was_when_its_change_was_not_kept(
             engine.change("t", "k", lambda old: (old or b"") + b"2", HOUR),
             engine.change("t", "large", lambda _: bytes(1 << 20), HOUR),
         )
-    for connection in connections:
-        connection.execute("PRAGMA max_page_count = 100000")
+    free_the_disk()
     assert await engine.change("t", "k", lambda old: (old or b"") + b"3", HOUR) == b"13"
 
 
-async def test_a_full_disk(
-    logs: Logs, storage: SqliteStorage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    connections: list[sqlite3.Connection] = []
-
-    def connect_small(path: str) -> sqlite3.Connection:
-        connection = connect(path)
-        connection.execute("PRAGMA max_page_count = 60")
-        connections.append(connection)
-        return connection
-
-    connect = sqlite_file.connect
-    monkeypatch.setattr(sqlite_writer, "connect", connect_small)
+async def test_a_full_disk(logs: Logs, free_the_disk: Callable[[], None]) -> None:
     log = await logs.open()
     seqs: list[int] = []
     with pytest.raises(EngineUnavailable) as raised:  # noqa: PT012
@@ -225,8 +223,7 @@ async def test_a_full_disk(
     assert "full" in raised.value.detail
     with pytest.raises(EngineUnavailable):
         await log.append(*(draft("a", b"x" * 1_000) for _ in range(50)))
-    for connection in connections:
-        connection.execute("PRAGMA max_page_count = 100000")
+    free_the_disk()
     seqs += [r.seq for r in await log.append(*drafts(3))]
     assert [message.seq for message in (await log.read({"a": 0})).messages] == seqs
     assert [message.seq for message in log.fed] == seqs == list(range(1, len(seqs) + 1))
