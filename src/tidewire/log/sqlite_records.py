@@ -25,7 +25,10 @@ class Memory:
         self._version = -1
 
     def begin(self) -> None:
-        """A transaction has begun: forget all if another connection has committed meanwhile."""
+        """To be called in a transaction, before a record is read in it.
+
+        All is forgotten if another connection has committed since the last time.
+        """
         version = self._connection.execute("PRAGMA data_version").fetchone()[0]
         if version != self._version or len(self._records) > MOST_REMEMBERED:
             self._records.clear()
@@ -61,6 +64,8 @@ class Changes:
 
     def make(self, table: str, key: str, change: Change, ttl: float) -> bytes | None:
         """As the engine's ``change``, in order; raises what *change* does."""
+        if not self._known:
+            self._memory.begin()
         record = (table, key)
         if record in self._known:
             old = self._known[record]

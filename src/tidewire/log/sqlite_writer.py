@@ -251,7 +251,6 @@ class Writer:
         """
         try:
             with transaction(self._connection, "the log did not take the message"):
-                self._memory.begin()
                 last_id = self._last_id()
                 group = Group(
                     self._connection,
