@@ -379,5 +379,6 @@ async def test_without_a_ref_only_a_refusal_is_answered(patient: ServerProcess) 
         await connection.ok("ping")
         answers = [e for e in connection.envelopes if e["type"] in ("ok", "error")]
         assert [e.get("code") for e in answers] == ["invalid_cursor", None]
+        await connection.ok("nack", id=ids[1])  # kept in the order of calls: the ack is by now
         assert (await standing(patient.url, ids[0]))["acknowledged"]
         assert not (await standing(patient.url, ids[1]))["acknowledged"]

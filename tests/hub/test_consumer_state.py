@@ -260,6 +260,16 @@ def test_what_waits_behind_an_acknowledgement_has_time_again() -> None:
     assert sent(choice) == [(12, 2), (13, 2)]
 
 
+def test_what_is_to_come_at_once_is_not_put_off_by_an_acknowledgement() -> None:
+    """A new connection has the first page only: the rest must still come before what is newer."""
+    state = choose(NEW, messages(11, 12, 13), 10, 13, 0, RULES).state
+    state = come_back(take_over(state, 1), 10, RULES.wait - 1, RULES)
+    state = choose(state, messages(11), 10, 11, RULES.wait - 1, RULES).state
+    state = at_work(acknowledge(state, 11), RULES.wait, RULES)
+    choice = choose(state, messages(12, 13, 14), 11, 14, RULES.wait, RULES)
+    assert [id for id, _ in sent(choice)] == [12, 13, 14]
+
+
 def test_what_lies_below_an_acknowledgement_has_not() -> None:
     state = choose(NEW, messages(11, 12, 13), 10, 13, 0, RULES).state
     state = at_work(acknowledge_single(state, [12]), RULES.wait - 1, RULES)

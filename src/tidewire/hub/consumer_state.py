@@ -211,16 +211,17 @@ def at_work(state: ConsumerState, now: int, rules: Redelivery) -> ConsumerState:
     """The consumer has just acknowledged something.
 
     What lies above all that it acknowledged has not had its turn yet: its time begins anew. Else a
-    consumer with much to do would be sent the same again, and lose it to the dead letters.
+    consumer with much to do would be sent the same again, and lose it to the dead letters. What is
+    due already stays so: it may never have arrived, and must come before anything newer.
     """
     due = now + rules.wait
-    if all(region.due > due - rules.wait // 2 for region in state.regions):
+    if not any(now < region.due <= due - rules.wait // 2 for region in state.regions):
         return state
     done = state.acked[-1] if state.acked else state.floor
     regions: list[Region] = []
     lower = state.floor
     for region in state.regions:
-        if region.upto <= done or region.due >= due:
+        if region.upto <= done or not now < region.due < due:
             _put(regions, region)
         else:
             if lower < done:
