@@ -239,6 +239,13 @@ class SchedulesOfAShortHistory(Schedules):
     size = 5
 
 
+@pytest.fixture(autouse=True)
+def no_clock_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One session a turn, and pages are shown for good: the same examples do the same each time."""
+    monkeypatch.setattr("tidewire.hub.hub.CATCH_UP_SECONDS", 0.0)
+    monkeypatch.setattr("tidewire.hub.pages.SHOWN_SECONDS", 1_000.0)
+
+
 BOUNDS = settings(max_examples=250, stateful_step_count=40)
 
 TestSchedules = Schedules.TestCase
