@@ -64,9 +64,8 @@ def run(bench: Bench) -> Outcome:
             busy = []
             while drain.poll() is None:
                 busy.append(measure(1))
-            busy = (
-                busy[:-1] or busy
-            )  # the second in which they all left at once is not of catching up
+            # The second in which they all left at once is not of catching up.
+            busy = busy[:-1] or busy
             assert drain.stdout is not None
             taken: dict[str, Any] = json.loads(drain.stdout.read())
     if taken["done"] != clients or taken["over"]:
