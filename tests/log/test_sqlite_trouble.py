@@ -123,6 +123,26 @@ async def test_a_file_that_stays_locked_while_it_is_opened(
     await logs.open()
 
 
+def test_a_new_file_that_another_process_is_making_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite answers at once that the file is locked, however long it was told to wait."""
+    path = tmp_path / "log.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("CREATE TABLE log (one)")
+        other.execute("BEGIN IMMEDIATE")
+        waits = []
+
+        def wait(seconds: float) -> None:
+            waits.append(seconds)
+            other.execute("COMMIT")
+
+        monkeypatch.setattr(sqlite_file, "sleep", wait)
+        with closing(sqlite_file.connect(str(path))) as connection:
+            assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert len(waits) == 1
+
+
 async def test_a_refused_file_is_let_go(storage: SqliteStorage) -> None:
     with closing(sqlite3.connect(storage.path)) as other:
         other.execute("PRAGMA user_version = 99")

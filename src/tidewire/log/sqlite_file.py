@@ -13,12 +13,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic, sleep
 
 from tidewire.model import EngineUnavailable, Message
 from tidewire.model.cursor import new_epoch
 
 SCHEMA_VERSION = 2
 BUSY_SECONDS = 5.0
+RETRY_SECONDS = 0.01
 
 _SCHEMA = """
 CREATE TABLE log (
@@ -90,7 +92,7 @@ def connect(path: str) -> sqlite3.Connection:
             path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _switch_to_wal(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA cache_size = -16384")
         except sqlite3.Error:
@@ -99,6 +101,23 @@ def connect(path: str) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise EngineUnavailable(f"cannot open the log {path}: {error}") from error
     return connection
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Have the file written in WAL mode, which stays with the file.
+
+    Of several processes that open a new file together, all want to switch it, and each may find
+    that another has begun. SQLite's busy handler does not wait then: so it is waited here.
+    """
+    deadline = monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or monotonic() >= deadline:
+                raise
+        sleep(RETRY_SECONDS)
 
 
 def set_up(connection: sqlite3.Connection, path: str) -> tuple[str, int]:
