@@ -258,11 +258,53 @@ def test_other_machines_are_kept_out_unless_asked_for(host: str) -> None:
     [problem] = problems({}, {"TIDEWIRE_HOST": host})
     assert problem == (
         f'host: "{host}" (from TIDEWIRE_HOST): other machines could publish and subscribe there, '
-        "because access control is not there yet; take a loopback address such as 127.0.0.1 "
-        "behind a proxy that checks who comes, or set --insecure (TIDEWIRE_INSECURE=true) to "
-        "allow everyone"
+        "because nobody has to show who they are; set api_key (TIDEWIRE_API_KEY) for back ends or "
+        "token_secret (TIDEWIRE_TOKEN_SECRET) for users, take a loopback address such as "
+        "127.0.0.1, or set --insecure (TIDEWIRE_INSECURE=true) to allow everyone"
     )
     assert load({"host": host, "insecure": True}, {}).settings.host == host
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [
+        {"api_key": "k"},
+        {"api_keys_file": "keys.toml"},
+        {"token_secret": "s"},
+        {"token_key_file": "key.pem"},
+        {"token_jwks_url": "https://issuer.example/jwks"},
+    ],
+)
+def test_other_machines_come_in_where_credentials_are_asked_for(
+    credentials: dict[str, str],
+) -> None:
+    assert load({"host": "0.0.0.0", **credentials}, {}).settings.has_credentials
+
+
+@pytest.mark.parametrize("name", ["api_key", "token_secret"])
+def test_a_secret_is_never_shown(name: str, directory: Path) -> None:
+    loaded = load({name: "s3cret"}, {}, directory=directory)
+    assert f'{name} = "***"' in effective_file(loaded)
+    assert "s3cret" not in effective_file(loaded)
+    write(directory, f'{name} = ["s3cret"]\n')
+    [problem] = problems({}, {}, directory=directory)
+    assert problem.startswith(f"{name}: what is set (from ")
+    assert "s3cret" not in problem
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://issuer.example/jwks", "use https"),
+        ("ftp://issuer.example/jwks", "that is no address"),
+        ("https://", "that is no address"),
+        ("https://[::1/jwks", "that is no address"),
+    ],
+)
+def test_keys_come_from_where_nobody_can_put_in_their_own(url: str, why: str) -> None:
+    [problem] = problems({"token_jwks_url": url})
+    assert why in problem
+    assert load({"token_jwks_url": "http://127.0.0.1:1/jwks"}, {}).settings.has_credentials
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost", "LOCALHOST"])

@@ -26,6 +26,16 @@ class Allowed:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """The setting's value is never shown. Stands in its annotation."""
+
+
+def is_secret(info: FieldInfo) -> bool:
+    """Whether the setting's value must not be shown to anybody."""
+    return any(isinstance(item, Secret) for item in info.metadata)
+
+
 def flag_name(field: str) -> str:
     """``poll_interval`` as a flag: ``--poll-interval``."""
     return "--" + field.replace("_", "-")

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tidewire.settings.describe import allowed
+from tidewire.settings.describe import allowed, is_secret
 from tidewire.settings.fields import SECTIONS, NamespaceSettings, Settings
 
 if TYPE_CHECKING:
@@ -55,9 +55,9 @@ def default_file() -> str:
 def effective_file(loaded: Loaded) -> str:
     """The settings as they hold now, each with where it came from; a valid ``tidewire.toml``."""
     rows: list[tuple[str, str]] = []
-    for name in Settings.model_fields:
+    for name, info in Settings.model_fields.items():
         if name != "namespaces":
-            value = to_toml(getattr(loaded.settings, name))
+            value = to_toml(_shown(name, info, loaded))
             rows.append((f"{name} = {value}", str(loaded.origins[name])))
     width = max(len(row) for row, _ in rows)
     lines = [f"{row:<{width}}  # {_one_line(origin)}" for row, origin in rows]
@@ -70,6 +70,11 @@ def effective_file(loaded: Loaded) -> str:
             for field, value in namespace.model_dump(exclude_none=True).items()
         ]
     return "\n".join(lines) + "\n"
+
+
+def _shown(name: str, info: FieldInfo, loaded: Loaded) -> object:
+    value = getattr(loaded.settings, name)
+    return "***" if value and is_secret(info) else value
 
 
 def table() -> str:

@@ -11,11 +11,12 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from tidewire.settings.describe import Allowed, Unit
+from tidewire.settings.describe import Allowed, Secret, Unit
 from tidewire.settings.values import (
     ENGINE_FORMS,
     check_engine,
     check_host,
+    check_jwks_url,
     check_namespace,
     is_loopback,
     split_list,
@@ -31,6 +32,8 @@ _TEN_YEARS = 315_360_000
 _DAY = 86_400
 
 _Policy = Literal["catch_up", "latest", "disconnect"]
+_Who = Literal["token", "user", "anyone"]
+_Path = Annotated[str, Allowed("nothing, or the path of a file")]
 
 # Strict: a file that says port = "8480" or console = 1 is told so, rather than understood somehow.
 # The text of flags and variables is converted before (see sources.py).
@@ -60,6 +63,12 @@ class NamespaceSettings(BaseModel):
         Field(max_length=128, description="the header whose newest of each value `latest` keeps"),
         Allowed("a header's name"),
     ] = None
+    allow_subscribe: Annotated[
+        _Who | None, Field(description="who may subscribe, and acknowledge what was received")
+    ] = None
+    allow_publish: Annotated[_Who | None, Field(description="who may publish")] = None
+    allow_history: Annotated[_Who | None, Field(description="who may read the history")] = None
+    allow_presence: Annotated[_Who | None, Field(description="who may see who is there")] = None
 
 
 class Listening(BaseModel):
@@ -96,6 +105,70 @@ class Listening(BaseModel):
             "when empty, the loopback names on a loopback address and any on others"
         ),
     ] = ()
+
+
+class Access(BaseModel):
+    """Who may do what"""
+
+    api_key: Annotated[
+        str,
+        Secret(),
+        Field(description="a back end's key, which may do everything"),
+        Allowed("a text that cannot be guessed"),
+    ] = ""
+    api_keys_file: Annotated[
+        _Path, Field(description="further keys of back ends, as `tidewire keys` writes them")
+    ] = ""
+    token_secret: Annotated[
+        str,
+        Secret(),
+        Field(description="HMAC secret of users' tokens (JWT)"),
+        Allowed("a text that cannot be guessed, of 32 bytes or more"),
+    ] = ""
+    token_key_file: Annotated[
+        _Path, Field(description="public keys of users' tokens: PEM, or a JWK set")
+    ] = ""
+    token_jwks_url: Annotated[
+        str,
+        AfterValidator(check_jwks_url),
+        Field(description="where the issuer of users' tokens shows its public keys"),
+        Allowed("nothing, or an https address (http on loopback)"),
+    ] = ""
+    token_jwks_ttl: Annotated[
+        _Seconds, Field(ge=1, le=_DAY, description="how long those keys are taken as they are")
+    ] = 300.0
+    token_audience: Annotated[
+        str, Field(description="what `aud` of a token must name"), Allowed("nothing, or a text")
+    ] = ""
+    token_issuer: Annotated[
+        str, Field(description="what `iss` of a token must be"), Allowed("nothing, or a text")
+    ] = ""
+    token_leeway: Annotated[
+        _Seconds,
+        Field(ge=0, le=300, description="by how much the issuer's clock may be ahead or behind"),
+    ] = 0.0
+    token_cookie: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]*$",
+            description="cookie that may hold a user's token; only pages of the server's own or an "
+            "allowed origin can use it",
+        ),
+        Allowed("nothing, or a cookie's name"),
+    ] = ""
+    ticket_ttl: Annotated[
+        _Seconds, Field(gt=0, le=60, description="how long a ticket to connect can be used")
+    ] = 30.0
+    allow_subscribe: Annotated[
+        _Who,
+        Field(
+            description="who may subscribe, and acknowledge: those whose token names the channel, "
+            "every user, or anyone"
+        ),
+    ] = "token"
+    allow_publish: Annotated[_Who, Field(description="who may publish")] = "token"
+    allow_history: Annotated[_Who, Field(description="who may read the history")] = "token"
+    allow_presence: Annotated[_Who, Field(description="who may see who is there")] = "token"
 
 
 class Log(BaseModel):
@@ -285,12 +358,12 @@ class Other(BaseModel):
     )
 
 
-SECTIONS: tuple[type[BaseModel], ...] = (Listening, Log, Delivery, Limits, Timing, Other)
+SECTIONS: tuple[type[BaseModel], ...] = (Listening, Access, Log, Delivery, Limits, Timing, Other)
 """The groups of settings in the order in which people read them; a docstring is a heading."""
 
 
 # The bases stand in reverse because fields are collected from the last base to the first.
-class Settings(Other, Timing, Limits, Delivery, Log, Listening):
+class Settings(Other, Timing, Limits, Delivery, Log, Access, Listening):
     """The server's settings, validated as a whole before anything starts; frozen.
 
     ``Settings(port=0, engine="memory:")`` takes values as they are and reads neither the
@@ -300,14 +373,26 @@ class Settings(Other, Timing, Limits, Delivery, Log, Listening):
 
     model_config = _CONFIG
 
+    @property
+    def has_credentials(self) -> bool:
+        """Whether there is any key or token to show; without, everybody may do everything."""
+        return bool(
+            self.api_key
+            or self.api_keys_file
+            or self.token_secret
+            or self.token_key_file
+            or self.token_jwks_url
+        )
+
     @model_validator(mode="after")
     def _check_exposure(self) -> Self:
-        if not self.insecure and not is_loopback(self.host):
+        if not self.insecure and not self.has_credentials and not is_loopback(self.host):
             raise PydanticCustomError(
                 "exposed",
-                "other machines could publish and subscribe there, because access control is not "
-                "there yet; take a loopback address such as 127.0.0.1 behind a proxy that checks "
-                "who comes, or set --insecure (TIDEWIRE_INSECURE=true) to allow everyone",
+                "other machines could publish and subscribe there, because nobody has to show who "
+                "they are; set api_key (TIDEWIRE_API_KEY) for back ends or token_secret "
+                "(TIDEWIRE_TOKEN_SECRET) for users, take a loopback address such as 127.0.0.1, or "
+                "set --insecure (TIDEWIRE_INSECURE=true) to allow everyone",
                 {"key": "host"},
             )
         return self

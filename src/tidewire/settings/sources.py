@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_origin
 
 from pydantic import ValidationError
 
-from tidewire.settings.describe import ENV_PREFIX, allowed, flag_name, value_type, variable_name
+from tidewire.settings.describe import (
+    ENV_PREFIX,
+    allowed,
+    flag_name,
+    is_secret,
+    value_type,
+    variable_name,
+)
 from tidewire.settings.fields import NamespaceSettings, Settings
 
 if TYPE_CHECKING:
@@ -199,7 +206,8 @@ def _problem(
         takes = f"a table of {', '.join(NamespaceSettings.model_fields)}"
     else:
         takes = allowed(NamespaceSettings.model_fields[location[2]])
-    return f"{key}: {_shown(value)}{where} is not allowed{reason}; it takes {takes}"
+    shown = "what is set" if is_secret(Settings.model_fields[field]) else _shown(value)
+    return f"{key}: {shown}{where} is not allowed{reason}; it takes {takes}"
 
 
 def _source(field: str, origins: Mapping[str, Origin]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from urllib.parse import urlsplit
 
 ENGINE_FORMS = "memory:, sqlite:///relative.db or sqlite:////absolute.db"
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?")
@@ -51,6 +52,22 @@ def check_engine(value: str) -> str:
         raise ValueError("for a log in memory write memory:")
     if path.endswith("/") or "\0" in path:
         raise ValueError("that is no path of a file")
+    return value
+
+
+def check_jwks_url(value: str) -> str:
+    """Where keys come from: nobody on the way may put in their own."""
+    if not value:
+        return value
+    try:
+        parts = urlsplit(value)
+        host = parts.hostname or ""
+    except ValueError:
+        raise ValueError("that is no address") from None
+    if parts.scheme not in ("https", "http") or not host:
+        raise ValueError("that is no address")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ValueError("over http anybody on the way could put in their own keys: use https")
     return value
 
 
