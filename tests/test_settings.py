@@ -193,7 +193,8 @@ def test_a_host_is_no_more_than_a_host(host: str, why: str) -> None:
             (
                 "namespaces.chat: 3 (from --namespaces) is not allowed; "
                 "it takes a table of history_size, history_ttl, "
-                "slow_policy, conflate_by"
+                "slow_policy, conflate_by, allow_subscribe, allow_publish, "
+                "allow_history, allow_presence"
             ),
         ),
         (
