@@ -10,13 +10,20 @@ from tidewire.model import (
     Forbidden,
     InvalidChannel,
     InvalidCursor,
+    InvalidKey,
+    InvalidTicket,
+    InvalidToken,
+    KeysUnavailable,
     MethodNotAllowed,
+    NoCredentials,
     NotFound,
     Replaced,
     TidewireError,
+    TokenExpired,
     TooLarge,
     TooManyRequests,
     TooManySingleAcks,
+    Unauthorized,
     Unavailable,
     UnknownConsumer,
 )
@@ -25,6 +32,12 @@ CONTRACT = [
     (BadRequest("x"), 400, "malformed"),
     (InvalidChannel("x"), 400, "invalid_channel"),
     (InvalidCursor("x"), 400, "invalid_cursor"),
+    (Unauthorized("x"), 401, "unauthorized"),
+    (NoCredentials("x"), 401, "no_credentials"),
+    (InvalidToken("x"), 401, "invalid_token"),
+    (TokenExpired("x"), 401, "token_expired"),
+    (InvalidKey("x"), 401, "invalid_key"),
+    (InvalidTicket("x"), 401, "invalid_ticket"),
     (Forbidden("x"), 403, "forbidden"),
     (NotFound("x"), 404, "not_found"),
     (UnknownConsumer("x"), 404, "unknown_consumer"),
@@ -35,6 +48,7 @@ CONTRACT = [
     (TooManyRequests("x", retry_after=1.5), 429, "too_many_requests"),
     (Unavailable("x"), 503, "unavailable"),
     (EngineUnavailable("x"), 503, "engine_unavailable"),
+    (KeysUnavailable("x"), 503, "keys_unavailable"),
 ]
 
 
@@ -69,6 +83,13 @@ def test_a_wrong_channel_or_cursor_is_a_bad_request() -> None:
     assert issubclass(InvalidChannel, BadRequest)
     assert issubclass(InvalidCursor, BadRequest)
     assert issubclass(EngineUnavailable, Unavailable)
+
+
+def test_why_is_not_told() -> None:
+    error = InvalidToken("get another one", why="the signature does not fit the key 'a'")
+    assert error.why == "the signature does not fit the key 'a'"
+    assert str(error) == error.detail == "get another one"
+    assert Unauthorized("x").why == ""
 
 
 def test_what_some_errors_carry() -> None:

@@ -10,10 +10,15 @@ import pytest
 from tidewire.model import (
     BadRequest,
     EngineUnavailable,
+    InvalidKey,
+    InvalidToken,
     MethodNotAllowed,
+    NoCredentials,
     NotFound,
     TidewireError,
+    TokenExpired,
     TooManyRequests,
+    Unauthorized,
     Unavailable,
 )
 from tidewire.server import response
@@ -112,6 +117,15 @@ def test_which_errors_have_a_header_of_their_own() -> None:
     assert upgrade["sec-websocket-version"] == "13"
     for error in (BadRequest("no"), TidewireError("no"), NotFound("no")):
         assert "retry-after" not in headers_of(problem(error)[1])
+
+
+def test_who_is_unknown_is_told_how_to_say_it() -> None:
+    for error in (Unauthorized("no"), NoCredentials("no"), InvalidKey("no")):
+        assert headers_of(problem(error)[1])["www-authenticate"] == "Bearer"
+    for token in (InvalidToken("no", why="the signature"), TokenExpired("no")):
+        _, lines, body = problem(token)
+        assert headers_of(lines)["www-authenticate"] == 'Bearer error="invalid_token"'
+        assert b"signature" not in lines + body
 
 
 @pytest.mark.parametrize(

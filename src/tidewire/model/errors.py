@@ -4,6 +4,12 @@ TidewireError
 ├── BadRequest            400  malformed
 │   ├── InvalidChannel    400  invalid_channel
 │   └── InvalidCursor     400  invalid_cursor
+├── Unauthorized          401  unauthorized
+│   ├── NoCredentials     401  no_credentials
+│   ├── InvalidToken      401  invalid_token
+│   │   └── TokenExpired  401  token_expired
+│   ├── InvalidKey        401  invalid_key
+│   └── InvalidTicket     401  invalid_ticket
 ├── Forbidden             403  forbidden
 ├── NotFound              404  not_found
 │   └── UnknownConsumer   404  unknown_consumer
@@ -13,7 +19,8 @@ TidewireError
 ├── TooLarge              413  too_large
 ├── TooManyRequests       429  too_many_requests
 └── Unavailable           503  unavailable
-    └── EngineUnavailable 503  engine_unavailable
+    ├── EngineUnavailable 503  engine_unavailable
+    └── KeysUnavailable   503  keys_unavailable
 
 Over HTTP they become RFC 9457 problem documents, over WebSocket ``error`` envelopes. The code is
 part of the contract; the detail is for people and may change.
@@ -59,6 +66,52 @@ class InvalidCursor(BadRequest):
     """A cursor is not one that any Tidewire log hands out."""
 
     code = "invalid_cursor"
+
+
+class Unauthorized(TidewireError):
+    """Who asks has not shown who it is, or not so that it can be believed.
+
+    ``why`` is the precise reason for the operator's log. The client is told the detail alone:
+    what to do, and nothing that would help to forge credentials.
+    """
+
+    status = 401
+    title = "Unauthorized"
+    code = "unauthorized"
+
+    def __init__(self, detail: str, *, code: str | None = None, why: str = "") -> None:
+        super().__init__(detail, code=code)
+        self.why = why
+
+
+class NoCredentials(Unauthorized):
+    """There is no token, key or ticket where one is needed."""
+
+    code = "no_credentials"
+
+
+class InvalidToken(Unauthorized):
+    """A user's token is none that this server can accept."""
+
+    code = "invalid_token"
+
+
+class TokenExpired(InvalidToken):
+    """A user's token was good and is too old now; another one will do."""
+
+    code = "token_expired"
+
+
+class InvalidKey(Unauthorized):
+    """No back end has this key."""
+
+    code = "invalid_key"
+
+
+class InvalidTicket(Unauthorized):
+    """A ticket is unknown, was used before, is too old, or was made for another place."""
+
+    code = "invalid_ticket"
 
 
 class Forbidden(TidewireError):
@@ -143,3 +196,9 @@ class EngineUnavailable(Unavailable):
     """The log cannot be read or written now; nothing was published."""
 
     code = "engine_unavailable"
+
+
+class KeysUnavailable(Unavailable):
+    """The keys by which a token could be verified cannot be fetched now; it may be a good one."""
+
+    code = "keys_unavailable"

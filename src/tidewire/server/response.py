@@ -8,7 +8,14 @@ from http import HTTPStatus
 
 import msgspec
 
-from tidewire.model import MethodNotAllowed, TidewireError, TooManyRequests, Unavailable
+from tidewire.model import (
+    InvalidToken,
+    MethodNotAllowed,
+    TidewireError,
+    TooManyRequests,
+    Unauthorized,
+    Unavailable,
+)
 from tidewire.transports.polling import http_date
 
 STATUS_LINES = {
@@ -69,7 +76,10 @@ _PROBLEM = b"Content-Type: application/problem+json\r\nCache-Control: no-store\r
 def problem(error: TidewireError) -> tuple[int, bytes, bytes]:
     """Status, header lines and body that tell *error*."""
     headers = _PROBLEM
-    if isinstance(error, MethodNotAllowed):
+    if isinstance(error, Unauthorized):
+        refused = b' error="invalid_token"' if isinstance(error, InvalidToken) else b""
+        headers += b"WWW-Authenticate: Bearer" + refused + b"\r\n"  # RFC 6750 section 3
+    elif isinstance(error, MethodNotAllowed):
         headers += f"Allow: {error.allowed}\r\n".encode()
     elif isinstance(error, TooManyRequests):
         headers += b"Retry-After: %d\r\n" % max(1, -int(-error.retry_after // 1))
