@@ -15,7 +15,7 @@ PACKAGE = ROOT / "src" / "tidewire"
 LAYERS = {
     "model": set[str](),
     "settings": set[str](),
-    "access": set[str](),
+    "access": {"model"},
     "log": {"model"},
     "uploads": {"model", "log"},
     "hub": {"model", "log"},
@@ -23,7 +23,7 @@ LAYERS = {
     "console": set[str](),
     "server": {"model", "settings", "access", "log", "hub", "uploads", "transports", "console"},
     "client": set[str](),
-    "cli": {"model", "settings", "server", "client"},
+    "cli": {"model", "settings", "access", "server", "client"},
 }
 """Which packages each package may import: arrows point downwards only."""
 
