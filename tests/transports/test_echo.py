@@ -89,6 +89,20 @@ def test_what_is_wrong_ends_it(data: bytes, code: int) -> None:
     stream.feed(data)
 
 
+def test_what_came_before_it_is_returned() -> None:
+    stream, wire = echo()
+    stream.feed(text("a") + client_frame(PING, b"p") + client_frame(TEXT, b"b", rsv=4) + text("c"))
+    returned, pong, close = server_frames(wire.take())
+    assert (returned, pong) == (ServerFrame(TEXT, b"a"), ServerFrame(PONG, b"p"))
+    assert close.payload == b"\x03\xeareserved bit set"
+
+
+def test_a_close_inside_a_fragmented_message_is_answered_like_any_other() -> None:
+    stream, wire = echo()
+    stream.feed(client_frame(TEXT, b"a", fin=False) + client_frame(CLOSE, b"\x03\xe8"))
+    assert server_frames(wire.take()) == [ServerFrame(CLOSE, b"\x03\xe8")]
+
+
 def test_draining() -> None:
     stream, wire = echo()
     stream.end(1012, "the server restarts", again=True)

@@ -116,6 +116,32 @@ def test_no_bytes_are_no_event() -> None:
     assert parse(b"") == []
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        client_frame(TEXT, b"c", rsv=1),
+        client_frame(3),
+        client_frame(CONTINUATION, b"c"),
+        client_frame(TEXT, b"c", mask=None),
+        client_frame(TEXT, b"\xff"),
+        head(TEXT, 1 << 20),
+    ],
+)
+def test_what_came_before_something_wrong_counts(wrong: bytes) -> None:
+    data = client_frame(TEXT, b"a") + client_frame(PING, b"b") + wrong
+    with pytest.raises(ProtocolError) as raised:
+        parse(data, max_size=1000)
+    assert raised.value.before == [Text(b"a"), Ping(b"b")]
+
+
+def test_after_something_wrong_nothing_counts() -> None:
+    parser = FrameParser(max_size=100)
+    with pytest.raises(ProtocolError):
+        parser.feed(client_frame(TEXT, b"a", fin=False) + client_frame(3))
+    assert parser.feed(client_frame(CONTINUATION, b"b")) == []
+    assert parser.feed(client_frame(TEXT, b"c")) == []
+
+
 # Lengths that are wrong
 
 
@@ -329,6 +355,9 @@ def test_a_reason_is_utf8(reason: bytes) -> None:
 
 def test_nothing_counts_after_a_close() -> None:
     assert parse(closing(1000) + client_frame(TEXT, b"late") + b"\xff\xff") == [Closing(1000, "")]
+    parser = FrameParser(max_size=100)
+    assert parser.feed(closing(1000)) == [Closing(1000, "")]
+    assert parser.feed(client_frame(TEXT, b"late")) == []
 
 
 def test_what_came_before_a_close_counts() -> None:
@@ -373,6 +402,34 @@ def test_broken_text_is_refused_before_the_message_ends() -> None:
     with pytest.raises(ProtocolError) as raised:
         parser.feed(client_frame(CONTINUATION, b"\xf4\x90", fin=False))
     assert raised.value.code == 1007
+
+
+def test_broken_text_is_refused_before_its_frame_ends() -> None:
+    for before in ([], [client_frame(TEXT, b"good", fin=False)]):
+        parser = FrameParser(max_size=100)
+        frame = client_frame(CONTINUATION if before else TEXT, b"\xce\xba\xf4\x90 and more")
+        for piece in [*before, frame[:7], frame[7:9]]:
+            assert parser.feed(piece) == []
+        with pytest.raises(ProtocolError) as raised:
+            parser.feed(frame[9:10])
+        assert (raised.value.code, raised.value.reason) == (1007, "text is not UTF-8")
+
+
+def test_only_text_is_looked_at_before_its_frame_ends() -> None:
+    for frame in (client_frame(BINARY, b"\xff\xff"), client_frame(PING, b"\xff\xff")):
+        parser = FrameParser(max_size=100)
+        (event,) = feed_all(parser, bytewise(frame))
+        assert event in (Binary(b"\xff\xff"), Ping(b"\xff\xff"))
+
+
+@given(text=st.text(max_size=60), data=st.data())
+def test_text_may_be_cut_anywhere(text: str, data: st.DataObject) -> None:
+    payload = text.encode()
+    cut = data.draw(st.integers(0, len(payload)))
+    wire = client_frame(TEXT, payload[:cut], fin=False) + client_frame(CONTINUATION, payload[cut:])
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(wire)), max_size=8)))
+    pieces = [wire[a:b] for a, b in zip([0, *cuts], [*cuts, len(wire)], strict=True)]
+    assert feed_all(FrameParser(max_size=1000), pieces) == [Text(payload)]
 
 
 def test_the_cut_character_of_one_message_is_not_continued_in_the_next() -> None:
@@ -464,12 +521,15 @@ def test_how_the_bytes_are_cut_makes_no_difference(
     assert feed_all(FrameParser(max_size=1000), pieces) == expected
 
 
-def outcome(parser: FrameParser, pieces: Iterable[bytes]) -> list[Event] | int:
-    """The events, or the code of the refusal."""
+def outcome(parser: FrameParser, pieces: Iterable[bytes]) -> list[Event | int]:
+    """The events, and at their end the code of the refusal if there is one."""
+    found: list[Event | int] = []
     try:
-        return feed_all(parser, pieces)
+        for piece in pieces:
+            found += parser.feed(piece)
     except ProtocolError as error:
-        return error.code
+        found += [*error.before, error.code]
+    return found
 
 
 frames_of_all_kinds = st.one_of(

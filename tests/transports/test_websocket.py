@@ -400,6 +400,12 @@ def test_what_breaks_the_protocol_ends_it(world: World, data: bytes, code: int) 
     world.publish()
 
 
+def test_what_came_before_it_is_carried_out(world: World) -> None:
+    client = client_of(world)
+    client.feed(text('{"type":"ping","ref":1}'), client_frame(0xB), text('{"type":"ping"}'))
+    assert client.take() == [{"type": "ok", "ref": 1}, ["close", 1002]]
+
+
 @pytest.mark.parametrize("fragmented", [False, True])
 def test_binary_messages_are_refused(world: World, fragmented: bool) -> None:
     client = client_of(world)

@@ -8,6 +8,7 @@ from tidewire.transports.framing import (
     TEXT,
     Binary,
     Closing,
+    Event,
     FrameParser,
     Ping,
     ProtocolError,
@@ -34,11 +35,12 @@ class Echo:
         try:
             events = self._parser.feed(data)
         except ProtocolError as error:
-            if not self._closing:
-                self._closing = True
-                self._wire.write(close_frame(error.code, error.reason))
-                self._wire.linger()
+            self._return(error.before)
+            self.end(error.code, error.reason, again=False)
             return
+        self._return(events)
+
+    def _return(self, events: list[Event]) -> None:
         for event in events:
             if self._closing:
                 return

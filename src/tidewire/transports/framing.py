@@ -3,9 +3,10 @@
 Feed bytes to ``FrameParser.feed``; it returns what came out of them, in order: whole messages
 (``Text``, ``Binary``) and control frames (``Ping``, ``Pong``, ``Closing``). What the client did
 wrong is raised as ``ProtocolError`` with the close code to answer; after it the parser is spent.
+All of this depends on the bytes alone, never on how the network has cut them into pieces.
 
-Limits are counted as early as they can be known: the size from a frame's header, before its payload
-is taken in; the inflated size while inflating; UTF-8 with each fragment.
+What is wrong is refused as early as it can be known: the size from a frame's header, before its
+payload is taken in; the inflated size while inflating; UTF-8 with each piece of text that comes.
 """
 
 from __future__ import annotations
@@ -69,12 +70,16 @@ Event = Text | Binary | Ping | Pong | Closing
 
 
 class ProtocolError(Exception):
-    """The client broke the protocol or a limit; close with ``code`` and ``reason``."""
+    """The client broke the protocol or a limit; close with ``code`` and ``reason``.
+
+    ``before``: what came before it in the same bytes, and still counts.
+    """
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(f"{code} {reason}")
         self.code = code
         self.reason = reason
+        self.before: list[Event] = []
 
 
 def frame(opcode: int, payload: bytes, *, compressed: bool = False) -> bytes:
@@ -130,6 +135,7 @@ class FrameParser:
 
     __slots__ = (
         "_buffer",
+        "_checked",
         "_compressed",
         "_decoder",
         "_deflated",
@@ -150,7 +156,8 @@ class FrameParser:
         self._reset()
 
     def _reset(self) -> None:
-        self._opcode = 0
+        self._opcode = 0  # of the message under way; CLOSE once nothing counts any more
+        self._checked = 0  # bytes of text of an incomplete frame that are known to be right
         self._compressed = False
         self._parts: list[bytes] | None = None
         self._size = 0
@@ -161,14 +168,18 @@ class FrameParser:
     def feed(self, data: bytes) -> list[Event]:
         """Take in bytes; return the events that they complete.
 
+        After a ``Closing`` or an error nothing comes any more.
+
         Raises:
-            ProtocolError: close the connection with its code. Events before it in the same
-                bytes are lost, which is what a broken peer can expect.
+            ProtocolError: close the connection with its code, when what is ``before`` it has
+                been dealt with.
         """
         if not self._buffer and self._parts is None:
             whole = self._whole_text(data)
             if whole is not None:
                 return [whole]
+        if self._opcode == CLOSE:
+            return []
         if self._buffer:
             # A bytearray grows in place: a large frame in small pieces costs linear time.
             if isinstance(self._buffer, bytes):
@@ -178,6 +189,31 @@ class FrameParser:
         else:
             buffer = data
         events: list[Event] = []
+        try:
+            position = self._frames(buffer, events)
+        except ProtocolError as error:
+            self._spend()
+            error.before = events
+            raise
+        if self._opcode == CLOSE or position == len(buffer):
+            self._buffer = b""
+        else:
+            # Kept as bytes while short: most leftovers are a part of one small frame.
+            self._buffer = bytes(buffer[position:]) if position or type(buffer) is bytes else buffer
+        return events
+
+    def _spend(self) -> None:
+        self._reset()
+        self._buffer = b""
+        self._opcode = CLOSE
+        self._parts = []  # no whole message any more either
+
+    def _frames(self, buffer: bytes | bytearray, events: list[Event]) -> int:
+        """Append to *events* what the frames in *buffer* complete; return where the last one ends.
+
+        Raises:
+            ProtocolError: what is in *events* came before it.
+        """
         position = 0
         available = len(buffer)
         while available - position >= 2:
@@ -198,6 +234,7 @@ class FrameParser:
             self._check_head(first, second, size)
             end = begin + 4 + size
             if end > available:
+                self._check_incomplete(first, buffer, begin)
                 break
             payload = apply_mask(buffer[begin + 4 : end], bytes(buffer[begin : begin + 4]))
             position = end
@@ -205,14 +242,9 @@ class FrameParser:
             if event is not None:
                 events.append(event)
                 if type(event) is Closing:  # nothing counts after it (section 5.5.1)
-                    position = available
+                    self._spend()
                     break
-        if position < available:
-            # Kept as bytes while short: most leftovers are a part of one small frame.
-            self._buffer = bytes(buffer[position:]) if position or type(buffer) is bytes else buffer
-        else:
-            self._buffer = b""
-        return events
+        return position
 
     def _whole_text(self, data: bytes) -> Text | None:
         """The message, if *data* is just one text frame as most are: final, masked, not long.
@@ -273,6 +305,21 @@ class FrameParser:
         if self._size + size > self._max_size + slack:
             raise ProtocolError(1009, f"message over {self._max_size} bytes")
 
+    def _check_incomplete(self, first: int, buffer: bytes | bytearray, begin: int) -> None:
+        """Refuse text that is wrong before the rest of its frame is there (section 8.1).
+
+        *begin* is where the mask stands, with what there is of the payload behind it.
+        """
+        start = begin + 4 + self._checked
+        if (first & 0x0F or self._opcode) != TEXT or first & RSV1 or self._compressed:
+            return
+        if start < len(buffer):
+            turn = self._checked & 3
+            mask = bytes(buffer[begin : begin + 4])
+            part = apply_mask(buffer[start:], mask[turn:] + mask[:turn])
+            self._check_text(part, final=False)
+            self._checked += len(part)
+
     def _frame(self, first: int, payload: bytes) -> Event | None:
         opcode = first & 0x0F
         if opcode >= CLOSE:
@@ -282,6 +329,10 @@ class FrameParser:
         if opcode != CONTINUATION and first & FIN and not first & RSV1:  # the common case
             if opcode == BINARY:
                 return Binary(payload)
+            if self._checked:
+                self._check_text(payload[self._checked :], final=True)
+                self._reset()
+                return Text(payload)
             try:
                 str(payload, "utf-8")
             except UnicodeDecodeError:
@@ -297,7 +348,8 @@ class FrameParser:
         if self._compressed:
             payload = self._inflate(payload, final)
         if self._opcode == TEXT:
-            self._check_text(payload, final)
+            self._check_text(payload[self._checked :], final)
+            self._checked = 0
         self._size += len(payload)
         if payload:
             self._parts.append(payload)

@@ -15,6 +15,7 @@ from tidewire.transports.framing import (
     TEXT,
     Binary,
     Closing,
+    Event,
     FrameParser,
     Ping,
     Pong,
@@ -94,8 +95,12 @@ class WebSocket:
         try:
             events = self._parser.feed(data)
         except ProtocolError as error:
+            self._take(error.before)
             self._end(error.code, error.reason)
             return
+        self._take(events)
+
+    def _take(self, events: list[Event]) -> None:
         for event in events:
             kind = type(event)
             if kind is self._carries:
