@@ -82,6 +82,15 @@ def test_a_client_that_takes_nothing_is_cut(world: World) -> None:
     assert world.app.stalled == 1
 
 
+def test_nor_does_it_hold_up_a_close_for_ever(world: World) -> None:
+    congested(world).close()
+    world.advance(STALL_TIMEOUT / 4 + LATE)
+    assert not world.cut()
+    world.advance(STALL_TIMEOUT + LATE)
+    assert world.cut()
+    assert world.app.stalled == 1
+
+
 def test_a_slow_client_that_takes_a_little_is_not(world: World) -> None:
     congested(world)
     for _ in range(90):

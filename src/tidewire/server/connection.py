@@ -543,8 +543,7 @@ class Connection(asyncio.Protocol):
             return
         if self._backlog is not None and self.stream is not None:  # its control frames get through
             delay = min(delay, self.stream.on_timer(now) or delay)
-        if not self.transport.is_closing():
-            self.app.wheel.set(self, delay)
+        self.app.wheel.set(self, delay)  # closing or not: who takes nothing holds up the close too
 
     def _unsent(self) -> int:
         """Bytes that the client has not acknowledged yet, here and in the kernel."""
