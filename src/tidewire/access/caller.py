@@ -1,0 +1,139 @@
+"""Who asks: a back end with a key, a user with a token, or a stranger; and what was granted to it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+from urllib.parse import quote, unquote
+
+Right = Literal["subscribe", "publish", "history", "presence", "ack"]
+RIGHTS: frozenset[str] = frozenset({"subscribe", "publish", "history", "presence", "ack"})
+"""What a token or a key can grant for channels. ``subscribe`` includes ``ack``."""
+
+SCOPES = RIGHTS | {"admin", "metrics", "tickets"}
+"""What a key can grant: beside the rights, discarding and revoking, metrics, tickets for users."""
+
+Kind = Literal["open", "anonymous", "user", "key"]
+
+_OWNER = re.compile(r"[A-Za-z0-9_\-.:/@]{1,64}", re.ASCII)
+
+
+class CallerLimits(NamedTuple):
+    """What a token sets apart from the settings; ``None``: what the settings say.
+
+    Streams at a time, messages and bytes per second of one connection, channels of a subscription.
+    """
+
+    connections: int | None = None
+    messages: int | None = None
+    bytes: int | None = None
+    channels: int | None = None
+
+
+class Grant(NamedTuple):
+    """These rights in the channels of a pattern."""
+
+    pattern: str
+    rights: frozenset[str]
+
+
+class Caller:
+    """One identity. What it may do is for ``Rights`` to say.
+
+    ``kind`` is ``open`` where the server asks nobody who they are, ``anonymous`` for who shows
+    nothing. ``name`` is the user's id, or the key's name. ``issued`` and ``expires`` are Unix
+    seconds; ``expires`` is ``None`` when it does not end by itself.
+    """
+
+    __slots__ = (
+        "decided",
+        "device",
+        "expires",
+        "grants",
+        "issued",
+        "kind",
+        "limits",
+        "name",
+        "owner",
+        "scopes",
+        "token_id",
+    )
+
+    def __init__(
+        self,
+        kind: Kind,
+        name: str = "",
+        *,
+        grants: Iterable[Grant] = (),
+        scopes: Iterable[str] = (),
+        token_id: str | None = None,
+        issued: float | None = None,
+        expires: float | None = None,
+        device: str | None = None,
+        limits: CallerLimits = CallerLimits(),  # noqa: B008  # a tuple: nobody can change it
+    ) -> None:
+        self.kind = kind
+        self.name = name
+        self.grants = tuple(grants)
+        self.scopes = frozenset(scopes)
+        self.token_id = token_id
+        self.issued = issued
+        self.expires = expires
+        self.device = device
+        self.limits = limits
+        #: What stands behind the ``#`` of the channels that belong to the user.
+        self.owner = owner_name(name) if kind == "user" else None
+        #: Decisions on this caller, for ``Rights`` to remember.
+        self.decided: dict[tuple[str, str], str | None] = {}
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name!r}" if self.name else self.kind
+
+    @property
+    def user(self) -> str | None:
+        """The user's id, if it is a user."""
+        return self.name if self.kind == "user" else None
+
+    def has(self, scope: str) -> bool:
+        """Whether it is an operator's or a back end's, with this scope."""
+        return self.kind == "open" or scope in self.scopes
+
+    def own(self, name: str) -> str:
+        """What the caller's consumer or upload *name* is kept as: each user has its own ones."""
+        return name if self.kind != "user" else f"{_quoted(self.name)}~{name}"
+
+
+OPEN = Caller("open", scopes=SCOPES)
+"""Everybody, where no credentials are configured."""
+
+ANONYMOUS = Caller("anonymous")
+"""Who shows no credentials where others have some."""
+
+
+def owner_name(user: str) -> str:
+    """A user's id as it stands behind the ``#`` of a channel.
+
+    One that is longer than 64 characters, or has others than channels may have, is written as ``@``
+    and the first 32 hexadecimal digits of its SHA-256.
+    """
+    if _OWNER.fullmatch(user):
+        return user
+    return "@" + hashlib.sha256(user.encode()).hexdigest()[:32]
+
+
+def owner_of(channel: str) -> str | None:
+    """To whom *channel* belongs: what stands behind its last ``#``; ``None``: to nobody."""
+    _, sign, owner = channel.rpartition("#")
+    return owner if sign else None
+
+
+def whose(key: str) -> tuple[str | None, str]:
+    """The user, if there is one, and the name that ``Caller.own`` made *key* from."""
+    user, tilde, name = key.partition("~")
+    return (unquote(user), name) if tilde else (None, key)
+
+
+def _quoted(user: str) -> str:
+    return quote(user, safe="").replace("~", "%7E")
