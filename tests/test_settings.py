@@ -234,6 +234,18 @@ def test_settings_that_do_not_fit_together() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "missing"), [("tls_certificate", "tls_key"), ("tls_key", "tls_certificate")]
+)
+def test_a_certificate_and_its_key_go_together(given: str, missing: str) -> None:
+    assert problems({given: "file.pem"}) == [
+        (
+            f'{given}: "file.pem" (from {flag_name(given)}): {missing} is missing: a certificate '
+            f"is of use with its key only; set both ({flag_name(missing)}), or neither"
+        )
+    ]
+
+
+@pytest.mark.parametrize(
     ("engine", "why"),
     [
         ("redis://localhost", "no such engine"),

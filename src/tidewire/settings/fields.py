@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from tidewire.settings.describe import Allowed, Secret, Unit
+from tidewire.settings.describe import Allowed, Secret, Unit, flag_name
 from tidewire.settings.values import (
     ENGINE_FORMS,
     check_engine,
@@ -105,6 +105,14 @@ class Listening(BaseModel):
             "when empty, the loopback names on a loopback address and any on others"
         ),
     ] = ()
+    tls_certificate: Annotated[
+        _Path,
+        Field(
+            description="certificate chain (PEM); with it and `tls_key` the server speaks https "
+            "only, and takes new files without a restart"
+        ),
+    ] = ""
+    tls_key: Annotated[_Path, Field(description="private key of that certificate (PEM)")] = ""
 
 
 class Access(BaseModel):
@@ -356,6 +364,9 @@ class Other(BaseModel):
     log_format: Annotated[Literal["pretty", "json"], Field(description="how log lines look")] = (
         "pretty"
     )
+    access_log: Annotated[
+        bool, Field(description="log a line for each request answered and each stream ended")
+    ] = False
 
 
 SECTIONS: tuple[type[BaseModel], ...] = (Listening, Access, Log, Delivery, Limits, Timing, Other)
@@ -394,6 +405,20 @@ class Settings(Other, Timing, Limits, Delivery, Log, Access, Listening):
                 "(TIDEWIRE_TOKEN_SECRET) for users, take a loopback address such as 127.0.0.1, or "
                 "set --insecure (TIDEWIRE_INSECURE=true) to allow everyone",
                 {"key": "host"},
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            here, missing = ("tls_certificate", "tls_key")
+            if self.tls_key:
+                here, missing = missing, here
+            raise PydanticCustomError(
+                "half_of_tls",
+                f"{missing} is missing: a certificate is of use with its key only; set both "
+                f"({flag_name(missing)}), or neither",
+                {"key": here},
             )
         return self
 
