@@ -34,18 +34,24 @@ from typing import ClassVar
 class TidewireError(Exception):
     """Base of everything a client is told.
 
-    ``detail`` says what is wrong and what to do about it, in one sentence.
+    ``detail`` says what is wrong and what to do about it, in one sentence. ``refusal`` is the reason
+    under which the operator's metrics count it, if it is a limit or a rule that refuses.
     """
 
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
     code: str = "internal"
+    refusal: str | None = None
 
-    def __init__(self, detail: str, *, code: str | None = None) -> None:
+    def __init__(
+        self, detail: str, *, code: str | None = None, refusal: str | None = None
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         if code is not None:
             self.code = code
+        if refusal is not None:
+            self.refusal = refusal
 
 
 class BadRequest(TidewireError):
@@ -78,6 +84,7 @@ class Unauthorized(TidewireError):
     status = 401
     title = "Unauthorized"
     code = "unauthorized"
+    refusal = "credentials"
 
     def __init__(self, detail: str, *, code: str | None = None, why: str = "") -> None:
         super().__init__(detail, code=code)
@@ -120,6 +127,7 @@ class Forbidden(TidewireError):
     status = 403
     title = "Forbidden"
     code = "forbidden"
+    refusal = "rights"
 
 
 class NotFound(TidewireError):
@@ -170,6 +178,7 @@ class TooLarge(TidewireError):
     status = 413
     title = "Too large"
     code = "too_large"
+    refusal = "message_size"
 
 
 class TooManyRequests(TidewireError):
@@ -179,8 +188,8 @@ class TooManyRequests(TidewireError):
     title = "Too many requests"
     code = "too_many_requests"
 
-    def __init__(self, detail: str, *, retry_after: float) -> None:
-        super().__init__(detail)
+    def __init__(self, detail: str, *, retry_after: float, refusal: str | None = None) -> None:
+        super().__init__(detail, refusal=refusal)
         self.retry_after = retry_after
 
 
