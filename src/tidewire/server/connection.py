@@ -27,16 +27,18 @@ import os
 import struct
 import termios
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from tidewire.model import TidewireError
+from tidewire.model import TidewireError, Unauthorized
 from tidewire.server.backlog import PIECE, Backlog
 from tidewire.server.http1 import HEAD, IDLE, RequestReader
 from tidewire.server.request import Request
 from tidewire.server.response import answer, problem
+from tidewire.server.stream import Lingering, Pending, Stream
 
 if TYPE_CHECKING:
     from tidewire.server.app import App
+    from tidewire.server.staying import Stay
 
 MAX_PIPELINED = 32
 LINGER_SECONDS = 2.0
@@ -56,46 +58,6 @@ class TimedOut(TidewireError):
     status = 408
     title = "Request timeout"
     code = "timeout"
-
-
-class Stream(Protocol):
-    """What a connection has become after its last HTTP answer's head."""
-
-    def feed(self, data: bytes) -> None:
-        """The client sent *data*."""
-        ...
-
-    def resume(self) -> None:
-        """All that was written is with the kernel."""
-        ...
-
-    def on_timer(self, now: float) -> float:
-        """The wheel's entry is due; return the seconds until the next."""
-        ...
-
-    def end(self, code: int, reason: str, *, again: bool) -> None:
-        """Say why to the client, and end once that is sent; *again*: it may come back."""
-        ...
-
-    def lost(self) -> None:
-        """The connection is gone."""
-        ...
-
-
-class Pending(Protocol):
-    """An answer that is still to come and can be called off."""
-
-    def drain(self) -> None:
-        """Answer now."""
-        ...
-
-    def on_timer(self, now: float) -> float:
-        """The wheel's entry is due; return the seconds until the next."""
-        ...
-
-    def lost(self) -> None:
-        """The client is gone: there is nobody to answer."""
-        ...
 
 
 class Connection(asyncio.Protocol):
@@ -122,6 +84,7 @@ class Connection(asyncio.Protocol):
         "pending",
         "refused",
         "socket_fd",
+        "stay",
         "stream",
         "tick",
         "transport",
@@ -135,6 +98,7 @@ class Connection(asyncio.Protocol):
         self.stream: Stream | None = None
         self.pending: Pending | None = None
         self.current: Request | None = None
+        self.stay: Stay | None = None  # where callers have to show who they are
         self.congested = False
         self.draining = False
         self.refused = False
@@ -171,6 +135,7 @@ class Connection(asyncio.Protocol):
             stream.lost()
         if pending is not None:
             pending.lost()
+        self._leave()
         self._reader = None
         self._queue = None
         self._backlog = None
@@ -335,6 +300,7 @@ class Connection(asyncio.Protocol):
             self.write(body)
         self.pending = None
         self.current = None
+        self._leave()
         if not keep_alive:
             self._queue = None
             self.close()
@@ -372,6 +338,20 @@ class Connection(asyncio.Protocol):
     def respond_error(self, error: TidewireError) -> None:
         """Answer the current request with a problem document."""
         self.respond(*self.app.with_cors(self.current, problem(error)))
+
+    def turn_out(self, error: Unauthorized) -> None:
+        """The caller may stay no longer: end its stream, or answer its held poll with *error*."""
+        pending, self.pending = self.pending, None
+        if self.stream is not None:
+            self.stream.end(4401, error.detail, again=False)
+        elif pending is not None:
+            pending.lost()
+            self.respond_error(error)
+
+    def _leave(self) -> None:
+        stay, self.stay = self.stay, None
+        if stay is not None:
+            stay.end()
 
     def hold(self, pending: Pending, seconds: float) -> None:
         """Keep the current request open; the wheel asks *pending* in *seconds*."""
@@ -492,7 +472,7 @@ class Connection(asyncio.Protocol):
         self._hand_over()
         self._framed = False
         self._reader = None
-        self.stream = _Lingering(self)
+        self.stream = Lingering(self)
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.app.wheel.set(self, LINGER_SECONDS)
@@ -558,29 +538,3 @@ class Connection(asyncio.Protocol):
                 return left
             left += struct.unpack("i", queued)[0]
         return left
-
-
-class _Lingering:
-    """A connection that has said its last word."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._left = 16 << 20
-
-    def feed(self, data: bytes) -> None:
-        self._left -= len(data)
-        if self._left < 0:
-            self._connection.abort()
-
-    def resume(self) -> None:
-        pass
-
-    def on_timer(self, now: float) -> float:
-        self._connection.close()
-        return 0
-
-    def end(self, code: int, reason: str, *, again: bool) -> None:
-        self._connection.close()
-
-    def lost(self) -> None:
-        pass

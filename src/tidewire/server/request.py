@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from tidewire.access.caller import OPEN, Caller, Right
+
+if TYPE_CHECKING:
+    from tidewire.access.access import Credentials
+
+Needs = Right | Literal["nothing", "caller", "admin", "metrics"]
 Handler = Callable[[Any, "Request", Any], None]
 
 
@@ -16,7 +22,9 @@ class Request:
 
     __slots__ = (
         "body",
-        "handler",
+        "caller",
+        "credentials",
+        "endpoint",
         "headers",
         "keep_alive",
         "method",
@@ -42,7 +50,10 @@ class Request:
         self.keep_alive = keep_alive
         self.upgrade = False
         self.body = b""
-        self.handler: Handler | None = None  # found once, when the head is seen first
+        # Found once, when the head is seen first
+        self.endpoint: Endpoint | None = None
+        self.credentials: Credentials | None = None
+        self.caller: Caller = OPEN
         self.query = b""
         self.poll_key: tuple[bytes | None, ...] | None = None
 
@@ -50,6 +61,18 @@ class Request:
         """A header's value, as Latin-1 (RFC 9110 section 5.5), or ``None``."""
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
+
+
+class Endpoint(NamedTuple):
+    """What answers the requests to an address by a method, and what a caller needs for it.
+
+    *needs* is ``nothing`` (it is for everybody, with no credentials looked at), ``caller`` (anybody
+    whom the server lets in), a right, which the handler checks for the channels that it finds in
+    the request, or the scope ``admin`` or ``metrics`` of a key.
+    """
+
+    handler: Handler
+    needs: Needs
 
 
 class HttpLimits(NamedTuple):

@@ -1,0 +1,92 @@
+"""What a request shows of who it is from.
+
+In this order: ``X-API-Key``, ``Authorization: Bearer``, ``token`` and ``ticket`` in the URL, and
+the cookie, if the settings name one. The first that is there counts alone. What the URL has of it
+is taken out of the request's query, so that nothing behind this can log it.
+"""
+
+from __future__ import annotations
+
+from http.cookies import CookieError, SimpleCookie
+from typing import TYPE_CHECKING
+
+from tidewire.access.access import Credentials
+from tidewire.model import BadRequest, Unauthorized
+from tidewire.transports.query import parameters
+
+if TYPE_CHECKING:
+    from tidewire.server.request import Request
+
+_SECRET = (b"token", b"ticket", b"api_key")
+
+
+def take_credentials(request: Request, cookie: str) -> Credentials:
+    """What *request* shows; *cookie* is the name of the cookie that may hold a token, or empty.
+
+    Raises:
+        BadRequest: if the URL's part of it cannot be decoded.
+        Unauthorized: if ``Authorization`` is not ``Bearer``.
+    """
+    in_url = _take_from_query(request)
+    headers = request.headers
+    origin = request.header(b"origin")
+    if (key := request.header(b"x-api-key")) is not None:
+        return Credentials(key=key, origin=origin)
+    if (authorization := request.header(b"authorization")) is not None:
+        scheme, _, text = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not text.strip():
+            raise Unauthorized(
+                "Authorization takes Bearer and a token or a key", why="another scheme"
+            )
+        return Credentials(token=text.strip(), origin=origin)
+    for name in ("token", "api_key", "ticket"):
+        if name in in_url:
+            shown = "key" if name == "api_key" else name
+            return Credentials(**{shown: in_url[name]}, origin=origin)
+    if cookie and b"cookie" in headers and _is_own_page(request):
+        token = _cookie(headers[b"cookie"].decode("latin-1"), cookie)
+        if token:
+            return Credentials(token=token, origin=origin)
+    return Credentials(origin=origin)
+
+
+def _take_from_query(request: Request) -> dict[str, str]:
+    """The credentials in the URL, which has them no longer then."""
+    query = request.query
+    if not any(name + b"=" in query for name in _SECRET):
+        return {}
+    found: dict[str, str] = {}
+    rest = []
+    for part in query.split(b"&"):
+        if part.partition(b"=")[0] in _SECRET:
+            for name, values in parameters(part).items():
+                if values[-1]:
+                    if not values[-1].isascii():
+                        raise BadRequest(f"{name} in the URL is ASCII text")
+                    found[name] = values[-1]
+        else:
+            rest.append(part)
+    request.query = b"&".join(rest)
+    return found
+
+
+def _is_own_page(request: Request) -> bool:
+    """Whether a page that may use this server has made the browser send the cookie.
+
+    A browser adds cookies to whatever any page makes it send. Such requests have an ``Origin``, which
+    was checked by now; where there is none, ``Sec-Fetch-Site`` tells that the page is the server's
+    own, and older browsers that do not send it get nowhere with a cookie.
+    """
+    return (
+        b"origin" in request.headers or request.headers.get(b"sec-fetch-site") == b"same-origin"
+    )
+
+
+def _cookie(header: str, name: str) -> str | None:
+    jar: SimpleCookie = SimpleCookie()
+    try:
+        jar.load(header)
+    except CookieError:
+        return None
+    morsel = jar.get(name)
+    return None if morsel is None else morsel.value

@@ -1,0 +1,97 @@
+"""A caller's stay on a connection: a stream or a held poll that lasts no longer than its token.
+
+Where credentials are asked for, each stream and each held poll has one. It ends with the token's
+time, when the caller or its session is revoked, and with the connection.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from tidewire.access.caller import Caller, Right
+from tidewire.model import InvalidToken, TokenExpired
+from tidewire.transports.gate import OPEN_GATE, Gate
+
+if TYPE_CHECKING:
+    from tidewire.server.app import App
+    from tidewire.server.connection import Connection
+    from tidewire.server.request import Request
+
+
+class Stay:
+    """Of one *connection*, by *caller*. The transports' ``Gate``, and on the wheel."""
+
+    __slots__ = ("_app", "_connection", "caller", "session", "tick")
+
+    def __init__(
+        self, app: App, connection: Connection, caller: Caller, session: str | None
+    ) -> None:
+        self._app = app
+        self._connection = connection
+        self.caller = caller
+        self.session = session
+        self.tick = 0
+        self._set_timer()
+
+    def check(self, right: Right, channels: Iterable[str]) -> None:
+        self._app.access.rights.check(self.caller, right, channels)
+
+    async def renew(self, token: str, channels: Iterable[str]) -> float | None:
+        renewed = await self._app.access.renewed(self.caller, token)
+        self._app.access.rights.check(renewed, "subscribe", channels)
+        self.caller = renewed
+        if self._connection.stay is self:
+            self._set_timer()
+        return renewed.expires
+
+    def on_timer(self, now: float) -> None:
+        if self._left() > 0:  # a new token, or a clock that was put back
+            self._set_timer()
+        else:
+            reason = "the token has expired: come back with a new one"
+            self._connection.turn_out(TokenExpired(reason, why="while connected"))
+
+    def end_if_revoked(self) -> None:
+        """Something was revoked: end if that is the caller, or its session."""
+        access = self._app.access
+        if access.revocations.refuses(self.caller) or (
+            self.session is not None and access.revocations.has("session", self.session)
+        ):
+            reason = "this connection is no longer welcome"
+            self._connection.turn_out(InvalidToken(reason, why="revoked while connected"))
+
+    def end(self) -> None:
+        """The connection has ended, or the poll was answered."""
+        self._app.wheel.clear(self)
+
+    def _left(self) -> float:
+        expires = self.caller.expires
+        return float("inf") if expires is None else expires + self._app.leeway - time.time()
+
+    def _set_timer(self) -> None:
+        if self.caller.expires is not None:
+            # The wheel's clock is not the wall's: look again once a day.
+            self._app.wheel.set(self, min(max(self._left(), 0.0), 86_400.0))
+        else:
+            self._app.wheel.clear(self)
+
+
+def stay_of(
+    app: App, request: Request, connection: Connection, session: str | None = None
+) -> Gate:
+    """The gate for the stream of *session*, or for the held poll, that *request* asks for."""
+    if app.access.open:
+        return OPEN_GATE
+    if connection.stay is not None:
+        connection.stay.end()
+    connection.stay = Stay(app, connection, request.caller, session)
+    return connection.stay
+
+
+def end_revoked(app: App) -> None:
+    """Something was revoked: end the connections that it concerns."""
+    for connection in list(app.connections):
+        if connection.stay is not None:
+            connection.stay.end_if_revoked()
