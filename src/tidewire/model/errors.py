@@ -34,8 +34,8 @@ from typing import ClassVar
 class TidewireError(Exception):
     """Base of everything a client is told.
 
-    ``detail`` says what is wrong and what to do about it, in one sentence. ``refusal`` is the reason
-    under which the operator's metrics count it, if it is a limit or a rule that refuses.
+    ``detail`` says what is wrong and what to do about it, in one sentence. ``refusal`` is what
+    the operator's metrics count it under, if it is a limit or a rule that refuses.
     """
 
     status: ClassVar[int] = 500
@@ -43,9 +43,7 @@ class TidewireError(Exception):
     code: str = "internal"
     refusal: str | None = None
 
-    def __init__(
-        self, detail: str, *, code: str | None = None, refusal: str | None = None
-    ) -> None:
+    def __init__(self, detail: str, *, code: str | None = None, refusal: str | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
         if code is not None:
