@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -15,6 +16,15 @@ from tidewire.transports.long_poll import LongPoll
 
 HEADERS = b"X-Constant: yes\r\n"
 DEADLINE = 130.0
+
+
+def validators(cursor: str) -> bytes:
+    """The lines that every answer has: its cursor, and the pair that means the same."""
+    second = int(cursor.partition("-")[2]) // 1_000_000
+    return (
+        f'ETag: "{cursor}"\r\nLast-Modified: {formatdate(second, usegmt=True)}\r\n'
+        f"Tidewire-Cursor: {cursor}\r\n"
+    ).encode()
 
 
 class Poll:
@@ -57,9 +67,7 @@ class Poll:
         assert answer.status == 200
         body: dict[str, Any] = json.loads(answer.body)
         cursor = body["cursor"]
-        assert answer.headers == HEADERS + (
-            f'ETag: "{cursor}"\r\nTidewire-Cursor: {cursor}\r\n'.encode()
-        )
+        assert answer.headers == HEADERS + validators(cursor)
         assert self.poll.session.state is State.CLOSED
         return body
 
@@ -151,8 +159,8 @@ def test_more_than_a_page(world: World) -> None:
 def answered_nothing(poll: Poll, position: int) -> bool:
     """Whether the answer says that there was nothing, with the right cursor."""
     assert poll.poll.session.state is State.CLOSED
-    cursor = f"Tidewire-Cursor: {EPOCH}-{position}\r\n".encode()
-    return poll.responder.answer == (204, HEADERS + cursor, b"")
+    headers = HEADERS + validators(f"{EPOCH}-{position}")
+    return poll.responder.answer == (204, headers, b"")
 
 
 def test_nothing_came(world: World) -> None:

@@ -11,16 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.transports.world import EPOCH, FIRST_ID, message
-from tidewire.model import Gap
+from tidewire.model import Cursor, Gap, Since, Subscription
 from tidewire.model.envelope import GapNotice, Ready
+from tidewire.model.subscription import NOW, START
 from tidewire.transports.polling import (
     entity_tag,
     gap_notices,
+    gone_on,
     http_date,
     last_modified,
     matches,
     poll_form,
-    tagged_position,
+    position_lines,
+    tagged_cursor,
     unmodified_since,
 )
 
@@ -128,23 +131,50 @@ def test_headers_that_do_not_match(header: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "position"),
+    ("header", "cursor"),
     [
-        ('"e-5"', 5),
-        ('W/"e-5"', 5),
-        (' "e-5" ', 5),
-        ('"e-0"', 0),
-        ('"f-5"', None),
-        ("*", None),
-        ('""', None),
-        ("", None),
-        ('"x"', None),
-        ('"e-5", "e-6"', None),
-        ('"e-99999999999999999999"', None),
+        (b'"e-5"', Cursor("e", 5)),
+        (b'W/"e-5"', Cursor("e", 5)),
+        (b' "e-5" ', Cursor("e", 5)),
+        (b'"e-0"', Cursor("e", 0)),
+        (b'"f-5"', Cursor("f", 5)),
+        (b"*", None),
+        (b'""', None),
+        (b"", None),
+        (b'"x"', None),
+        (b'"\xff"', None),
+        (b'"e-5", "e-6"', None),
+        (b'"e-99999999999999999999"', None),
     ],
 )
-def test_the_position_of_a_tag(header: str, position: int | None) -> None:
-    assert tagged_position(header, "e") == position
+def test_the_cursor_of_a_tag(header: bytes, cursor: Cursor | None) -> None:
+    assert tagged_cursor(header) == cursor
+
+
+@pytest.mark.parametrize("cursors", [(), (Cursor("e", 1),), (Cursor("e", 1), Cursor("e", 9))])
+@pytest.mark.parametrize("since", [NOW, START])
+def test_a_tag_says_what_the_client_has_whatever_its_url_began_with(
+    cursors: tuple[Cursor, ...], since: Since
+) -> None:
+    wanted = Subscription(("a", "b"), cursors, since)
+    assert gone_on(wanted, b'W/"e-5"') == Subscription(("a", "b"), (Cursor("e", 5),), since)
+    assert gone_on(wanted, b'"of something else"') == wanted
+
+
+def test_a_position_as_validators() -> None:
+    assert position_lines(b"e-784111777999999", 784_111_777_999_999) == (
+        b'ETag: "e-784111777999999"\r\n'
+        b"Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+        b"Tidewire-Cursor: e-784111777999999\r\n"
+    )
+
+
+def test_a_position_is_never_modified_in_the_future() -> None:
+    """RFC 9110 section 8.8.2.1; ids may run ahead of a clock that was put back."""
+    before = int(time.time())
+    ahead = position_lines(b"e-1", (before + 3600) * 1_000_000)
+    dates = [http_date(second).encode() for second in range(before, int(time.time()) + 1)]
+    assert ahead.split(b"\r\n")[1].removeprefix(b"Last-Modified: ") in dates
 
 
 # Dates

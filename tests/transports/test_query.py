@@ -122,6 +122,7 @@ def test_wrong_channels(query: str, code: str) -> None:
         ("channels=a&cursor=e-1", None, (Cursor("e", 1),)),
         ("channels=a&lastEventId=e-2", None, (Cursor("e", 2),)),
         ("channels=a&cursor=e-1&lastEventId=e-2", None, (Cursor("e", 1),)),
+        ("channels=a&cursor=e-1&last_event_id=e-2", None, (Cursor("e", 2),)),
         ("channels=a&cursor=e-1&lastEventId=e-2", "e-3", (Cursor("e", 3),)),
         ("channels=a", "e-3", (Cursor("e", 3),)),
         ("channels=a&cursor=e-1", "", (Cursor("e", 1),)),

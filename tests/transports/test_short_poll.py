@@ -226,7 +226,16 @@ def test_a_cursor_counts_more_than_a_tag(world: World) -> None:
     assert ids(poll(world, asking(since=START), tag)) == sent
 
 
-@pytest.mark.parametrize("tag", [b'"other-5"', b'"x"', b"x", b"", b'"\xff"', b'"a", "b"'])
+def test_a_tag_of_another_log_is_told_as_a_reset(world: World) -> None:
+    sent = [world.publish() for _ in range(3)]
+    answer = poll(world, asking(), b'"other-5"')
+    assert ids(answer) == sent
+    assert [gap["reason"] for gap in body(answer)["gaps"]] == ["reset"]
+    assert body(answer)["recovered"] is False
+    assert poll(world, asking(), tag_of(answer)).status == 304
+
+
+@pytest.mark.parametrize("tag", [b'"x"', b"x", b"", b'"\xff"', b'"a", "b"'])
 def test_a_tag_that_means_nothing(world: World, tag: bytes) -> None:
     world.publish()
     assert poll(world, asking(), tag).status == 200

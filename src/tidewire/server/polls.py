@@ -10,11 +10,12 @@ from tidewire.hub import PAGE_MESSAGES, Consumer, Hub, Opening
 from tidewire.model import Subscription, TidewireError
 from tidewire.server.consuming import as_consumer
 from tidewire.server.request import Request
-from tidewire.server.response import JSON, answer
+from tidewire.server.response import JSON, NO_SNIFF, answer
 from tidewire.server.resuming import resume_poll
 from tidewire.server.subscribing import VARY, Poller, open_subscription, query_of
 from tidewire.transports.fragments import WHOLE
 from tidewire.transports.long_poll import LongPoll
+from tidewire.transports.polling import gone_on
 from tidewire.transports.query import Query, preferred_wait
 from tidewire.transports.short_poll import Answer
 
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from tidewire.server.app import App
     from tidewire.server.connection import Connection
 
-POLL_HEADERS = JSON + b"Cache-Control: no-cache\r\n" + VARY
+POLL_HEADERS = JSON + NO_SNIFF + b"Cache-Control: no-cache\r\n" + VARY
+# Not to be stored either: a cache that asked whether it may give an answer again would send the tag
+# of one that its client never got, and the tag says what the client has.
+LONG_POLL_HEADERS = JSON + NO_SNIFF + b"Cache-Control: no-cache, no-store\r\n" + VARY
 
 # Besides the URL, what a poll's answer depends on
 _POLL_KEY_HEADERS = (b"last-event-id", b"if-none-match", b"if-modified-since", b"origin", b"host")
@@ -72,8 +76,7 @@ def _long_poll(app: App, request: Request, connection: Connection, parsed: Query
         prefer = request.header(b"prefer")
         wait = (preferred_wait(prefer) if prefer else None) or app.settings.longpoll_wait
     if (tag := request.headers.get(b"if-none-match")) is not None:
-        wanted = app.short_polls.from_tag(parsed.subscription, tag)
-        parsed = parsed._replace(subscription=wanted)
+        parsed = parsed._replace(subscription=gone_on(parsed.subscription, tag))
     answer_it = partial(_hold, app, request, connection, parsed, wait, None)
     as_consumer(app, request, connection, parsed, answer_it, claims=False)
 
@@ -97,7 +100,7 @@ def _hold(
             raw=parsed.raw,
             recovered=bool(wanted.cursors),
             policy=parsed.policy,
-            headers=POLL_HEADERS + app.cors(request),
+            headers=(POLL_HEADERS if extra else LONG_POLL_HEADERS) + app.cors(request),
             deadline=app.loop.time() + wait,
             fragment_size=app.settings.fragment_size if parsed.fragments else WHOLE,
             consumer=consumer,

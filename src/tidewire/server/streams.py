@@ -10,7 +10,7 @@ from tidewire.model import BadRequest, Subscription
 from tidewire.model.envelope import Close
 from tidewire.server.consuming import as_consumer
 from tidewire.server.request import Request
-from tidewire.server.response import date, jittered
+from tidewire.server.response import NO_SNIFF, date, jittered
 from tidewire.server.resuming import Resumed, resume_stream
 from tidewire.server.subscribing import VARY, check_channels, open_subscription, query_of
 from tidewire.transports.codecs import DEFAULT, SUBPROTOCOLS
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _EVENT_HEADERS = (
     b"Content-Type: text/event-stream\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
+    + NO_SNIFF
     + VARY
 )
 

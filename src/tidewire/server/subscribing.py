@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tidewire.server.app import App
     from tidewire.server.connection import Connection
 
-VARY = b"Vary: Accept, Authorization, Last-Event-ID, Origin, Prefer\r\n"
+VARY = b"Vary: Accept, Authorization, Cookie, Last-Event-ID, Origin, Prefer, X-API-Key\r\n"
 
 Poller = tuple[str, bytes | None, tuple[str, ...]]
 _Then = Callable[[Opening], None]

@@ -10,7 +10,13 @@ from tidewire.hub import Consumer, Hub, Opening, Session, State
 from tidewire.model import Cursor, EngineUnavailable, Page, Replaced, Subscription
 from tidewire.model.envelope import GapNotice
 from tidewire.transports.fragments import WHOLE
-from tidewire.transports.polling import Poll, gap_notices, poll_form, position_after
+from tidewire.transports.polling import (
+    Poll,
+    gap_notices,
+    poll_form,
+    position_after,
+    position_lines,
+)
 from tidewire.transports.wire import Responder
 
 
@@ -112,7 +118,7 @@ class LongPoll:
 
     def write(self, data: bytes) -> bool:
         """The hub's round has come to this poll: *data* is the whole answer."""
-        self._answer(data, self._cursor(self._hub.position_of(self.session)))
+        self._answer(200, data, self._position())
         return True
 
     def end(self, code: int, reason: str, *, again: bool) -> None:
@@ -123,27 +129,28 @@ class LongPoll:
             self.session.close()
             self._responder.respond_error(Replaced(reason))
 
-    def _cursor(self, position: int) -> bytes:
-        """The cursor of an answer: who gets again what is before its own keeps that."""
-        if self.session.consumer is not None:
-            position = max(position, self.session.consumer.received)
-        return self._hub.cursor(position).encode()
+    def _position(self) -> int:
+        return self._further(self._hub.position_of(self.session))
+
+    def _further(self, position: int) -> int:
+        """The position that an answer says: who gets again what is before its own keeps that."""
+        consumer = self.session.consumer
+        return position if consumer is None else max(position, consumer.received)
 
     def _answer_page(self, form: Poll, page: Page, gaps: list[GapNotice], position: int) -> None:
-        cursor = self._cursor(position)
+        position = self._further(position)
+        cursor = self._hub.cursor(position).encode()
         extra = self._extra or b""
         body = form.answer(page.messages, cursor, gaps, more=page.more, extra=extra)
-        self._answer(body, cursor)
-
-    def _answer(self, body: bytes, cursor: bytes) -> None:
-        self.session.close()
-        headers = b'%bETag: "%b"\r\nTidewire-Cursor: %b\r\n' % (self._headers, cursor, cursor)
-        self._responder.respond(200, headers, body)
+        self._answer(200, body, position)
 
     def _answer_nothing(self) -> None:
-        cursor = self._cursor(self._hub.position_of(self.session))
+        self._answer(204, b"", self._position())
+
+    def _answer(self, status: int, body: bytes, position: int) -> None:
         self.session.close()
-        self._responder.respond(204, b"%bTidewire-Cursor: %b\r\n" % (self._headers, cursor), b"")
+        lines = position_lines(self._hub.cursor(position).encode(), position)
+        self._responder.respond(status, self._headers + lines, body)
 
     # Pending
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from email.utils import formatdate, parsedate_to_datetime
+from functools import lru_cache
 
-from tidewire.model import Gap, InvalidCursor, Message, Page, parse_cursor
+from tidewire.model import Cursor, Gap, InvalidCursor, Message, Page, Subscription, parse_cursor
 from tidewire.model.envelope import Control, GapNotice, encode_control
 from tidewire.transports.fragments import WHOLE, fragments_of
 
@@ -110,14 +111,30 @@ def entity_tag(epoch: str, position: int) -> bytes:
     return b'"%b-%d"' % (epoch.encode(), position)
 
 
-def tagged_position(if_none_match: str, epoch: str) -> int | None:
-    """The position that a single tag of this log stands for."""
-    tag = if_none_match.strip().removeprefix("W/").strip('"')
+def tagged_cursor(if_none_match: bytes) -> Cursor | None:
+    """The cursor that a single tag stands for, of this log or another."""
+    tag = if_none_match.decode("latin-1").strip().removeprefix("W/").strip('"')
     try:
-        cursor = parse_cursor(tag)
+        return parse_cursor(tag)
     except InvalidCursor:
         return None
-    return cursor.id if cursor.epoch == epoch else None
+
+
+def gone_on(wanted: Subscription, if_none_match: bytes) -> Subscription:
+    """*wanted* for a client that sends back the tag of its last answer; any other tag is ignored.
+
+    The tag says what it has, and its URL only where it began.
+    """
+    cursor = tagged_cursor(if_none_match)
+    return wanted if cursor is None else wanted._replace(cursors=(cursor,))
+
+
+def position_lines(cursor: bytes, position: int) -> bytes:
+    """The header lines that a long poll's client goes on with: *cursor*, and the same as a pair
+    of validators. The date is that of the id *position*, which is in µs, and never of the future.
+    """
+    date = http_date(min(position // 1_000_000, int(time.time()))).encode()
+    return b'ETag: "%b"\r\nLast-Modified: %b\r\nTidewire-Cursor: %b\r\n' % (cursor, date, cursor)
 
 
 def last_modified(newest_ms: int, now: float) -> int:
@@ -132,6 +149,7 @@ def last_modified(newest_ms: int, now: float) -> int:
     return second if now >= second + 1 + COMMIT_SECONDS else second - 1
 
 
+@lru_cache(256)
 def http_date(second: float) -> str:
     """A time as HTTP writes it (RFC 9110 section 5.6.7)."""
     return formatdate(second, usegmt=True)

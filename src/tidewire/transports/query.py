@@ -17,6 +17,9 @@ MAX_WAIT = 60.0
 
 POLICIES = ("catch_up", "latest", "disconnect")
 
+# The first is what NchanSubscriber appends to its URL, whatever that has, when it starts anew.
+_CURSOR_NAMES = ("last_event_id", "cursor", "lastEventId")
+
 _CONSUMER = re.compile(r"[A-Za-z0-9_\-.:/@#]{1,128}", re.ASCII)
 _SESSION = re.compile(r"[A-Za-z0-9_\-]{1,64}", re.ASCII)
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?", re.ASCII)
@@ -85,10 +88,10 @@ def parse_query(
     cursors = ""
     if last_event_id:
         cursors = last_event_id
-    elif "cursor" in values:
-        cursors = ",".join(values["cursor"])
-    elif "lastEventId" in values:
-        cursors = ",".join(values["lastEventId"])
+    else:
+        given = next((name for name in _CURSOR_NAMES if name in values), None)
+        if given is not None:
+            cursors = ",".join(values[given])
     since = parse_since(values["since"][-1]) if "since" in values else NOW
     wait = _wait(values["wait"][-1]) if "wait" in values else None
     shape = values["format"][-1] if "format" in values else "envelope"

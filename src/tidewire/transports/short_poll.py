@@ -11,18 +11,18 @@ import time
 from typing import NamedTuple
 
 from tidewire.hub import Hub, Opening
-from tidewire.model import Cursor, Subscription
+from tidewire.model import Subscription
 from tidewire.model.subscription import NOW
 from tidewire.transports.fragments import WHOLE
 from tidewire.transports.polling import (
     entity_tag,
     gap_notices,
+    gone_on,
     http_date,
     last_modified,
     matches,
     poll_form,
     position_after,
-    tagged_position,
     unmodified_since,
 )
 from tidewire.transports.query import Query
@@ -74,7 +74,7 @@ class ShortPolls:
             # With If-None-Match the date counts for nothing (RFC 9110 section 13.1.3).
             if matches(if_none_match, entity_tag(self._hub.engine.epoch, newest_id)):
                 return Answer(304, self._lines(wanted.channels, newest_id, newest_ms), b"")
-            wanted = self.from_tag(wanted, if_none_match)
+            wanted = _gone_on(wanted, if_none_match)
         elif (
             if_modified_since is not None
             and newest_id
@@ -105,19 +105,10 @@ class ShortPolls:
                 return answer
         wanted = query.subscription
         if if_none_match is not None:
-            wanted = self.from_tag(wanted, if_none_match)
+            wanted = _gone_on(wanted, if_none_match)
         upto = hub.recent.head
         newest = hub.recent.newest(channels) or (upto, 0)
         return self._page(query, wanted, await hub.open(wanted, upto, policy=query.policy), newest)
-
-    def from_tag(self, wanted: Subscription, if_none_match: bytes) -> Subscription:
-        """A poll for ``now`` that shows what it last saw goes on from there."""
-        if not wanted.cursors and wanted.since == NOW:
-            epoch = self._hub.engine.epoch
-            position = tagged_position(if_none_match.decode("latin-1"), epoch)
-            if position is not None:
-                return wanted._replace(cursors=(Cursor(epoch, position),))
-        return wanted
 
     def _has_all(self, wanted: Subscription, newest: int) -> bool:
         """Whether the client has every message there is, by its cursors."""
@@ -165,3 +156,12 @@ class ShortPolls:
                 self._validators.clear()
             self._validators[channels] = (newest, modified, lines)
         return lines
+
+
+def _gone_on(wanted: Subscription, if_none_match: bytes) -> Subscription:
+    """A poll for ``now`` that shows what it last saw goes on from there.
+
+    One that names its start in the URL may come from a cache, which asks whether it can give that
+    answer again: then the same is wanted as it is now.
+    """
+    return gone_on(wanted, if_none_match) if wanted.starts_now else wanted
