@@ -18,6 +18,7 @@ from tidewire.settings.values import (
     check_host,
     check_jwks_url,
     check_namespace,
+    check_networks,
     is_loopback,
     split_list,
 )
@@ -278,9 +279,74 @@ class Limits(BaseModel):
     max_connections: Annotated[
         int, Field(ge=1, le=10_000_000, description="open connections per worker")
     ] = 18_000
+    max_connections_per_ip: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=10_000_000,
+            description="open connections per client address (in IPv6 per /64 network); 0 for none",
+        ),
+    ] = 0
+    max_connections_per_user: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=10_000_000,
+            description="streams and held polls per user at a time; 0 for none",
+        ),
+    ] = 0
+    max_connection_rate: Annotated[
+        float,
+        Unit("connections per second"),
+        Field(ge=0, le=1_000_000, description="new connections, twice as many at once; 0 for none"),
+    ] = 0.0
+    max_memory: Annotated[
+        _Bytes,
+        Field(
+            ge=0,
+            le=1 << 50,
+            description="memory of the process from which on new clients are refused; 0 for none",
+        ),
+    ] = 0
+    trusted_proxies: Annotated[
+        _Names,
+        AfterValidator(check_networks),
+        Field(
+            description="addresses and networks (CIDR) of proxies whose Forwarded and "
+            "X-Forwarded-For are believed"
+        ),
+    ] = ()
     max_channels: Annotated[
         int, Field(ge=1, le=65536, description="channels of one subscription")
     ] = 256
+    max_message_rate: Annotated[
+        float,
+        Unit("messages per second"),
+        Field(
+            ge=0,
+            le=1_000_000,
+            description="messages from one WebSocket, or published over HTTP by one caller; "
+            "twice as many at once; 0 for none",
+        ),
+    ] = 0.0
+    max_byte_rate: Annotated[
+        float,
+        Unit("bytes per second"),
+        Field(
+            ge=0,
+            le=1 << 40,
+            description="bytes of such messages, twice as many at once; 0 for none",
+        ),
+    ] = 0.0
+    max_control_rate: Annotated[
+        float,
+        Unit("control frames per second"),
+        Field(
+            ge=0,
+            le=1_000_000,
+            description="pings and pongs from one WebSocket, twice as many at once; 0 for none",
+        ),
+    ] = 50.0
     max_head_size: Annotated[
         _Bytes, Field(ge=1024, le=1 << 20, description="size of a request head")
     ] = 16 << 10

@@ -71,6 +71,16 @@ def check_jwks_url(value: str) -> str:
     return value
 
 
+def check_networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Addresses of IPv4 and IPv6, and networks of them as in CIDR."""
+    for network in value:
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            raise ValueError(f"{network!r} is neither an address nor a network") from None
+    return value
+
+
 def check_namespace(value: str) -> str:
     """The part of a channel's name before the first colon."""
     if not _NAMESPACE.fullmatch(value):
