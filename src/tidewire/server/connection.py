@@ -527,14 +527,18 @@ class Connection(asyncio.Protocol):
 
     def _unsent(self) -> int:
         """Bytes that the client has not acknowledged yet, here and in the kernel."""
-        left = self.transport.get_write_buffer_size()
-        if self._backlog is not None:
-            left += self._backlog.size
-        if self.socket_fd >= 0:
-            try:
-                # SIOCOUTQ has TIOCOUTQ's number (tcp(7)).
-                queued = fcntl.ioctl(self.socket_fd, termios.TIOCOUTQ, b"\0\0\0\0")
-            except OSError:
-                return left
-            left += struct.unpack("i", queued)[0]
-        return left
+        left = self.transport.get_write_buffer_size() + in_kernel(self.socket_fd)
+        return left if self._backlog is None else left + self._backlog.size
+
+
+def in_kernel(fd: int) -> int:
+    """Bytes written to this socket that the client has not acknowledged; none if *fd* is -1."""
+    if fd < 0:
+        return 0
+    try:
+        # SIOCOUTQ has TIOCOUTQ's number (tcp(7)).
+        queued = fcntl.ioctl(fd, termios.TIOCOUTQ, b"\0\0\0\0")
+    except OSError:
+        return 0
+    left: int = struct.unpack("i", queued)[0]
+    return left
