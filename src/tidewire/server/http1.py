@@ -12,13 +12,22 @@ from collections.abc import Callable, Sequence
 
 import httptools
 
-from tidewire.model import BadRequest, TidewireError, TooLarge
+from tidewire.model import TidewireError, TooLarge
+from tidewire.server.head import bad_http, body_length, check_target
 from tidewire.server.request import HttpLimits, Request
 
 # Where the reader is
 IDLE, HEAD, BODY = 0, 1, 2
 
 MAX_FIELDS = 100
+
+PIECE = 16 << 10
+"""The parser is given so many bytes at a time: what it has made of them is looked at in between."""
+
+_AROUND_CHUNK = 12
+"""Bytes that a chunk may have around its data: a size of 8 digits, and two line ends."""
+
+_LINES = {"1.1": b"%b %b HTTP/1.1\r\n", "1.0": b"%b %b HTTP/1.0\r\n"}
 
 _SINGLE = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"content-type", b"authorization", b"origin"}
@@ -45,18 +54,6 @@ class _Last(Exception):
     """What follows the request that was just completed is not to be read."""
 
 
-def _bad(detail: str) -> BadRequest:
-    return BadRequest(detail, code="bad_http")
-
-
-def _has_body(request: Request) -> bool:
-    """Whether the bytes behind a request to upgrade begin with its body."""
-    headers = request.headers
-    return headers.get(b"upgrade", b"").lower() != b"websocket" and (
-        b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
-    )
-
-
 class RequestReader:
     """The requests of one connection. *body_limit* says how many bytes a body may have."""
 
@@ -70,11 +67,17 @@ class RequestReader:
         "_known",
         "_known_head",
         "_known_size",
+        "_length",
         "_limits",
+        "_most_unfinished",
         "_parser",
         "_refused",
+        "_repeated",
+        "_seen",
+        "_seen_to",
         "_size",
         "_target",
+        "_trailer",
         "_unfinished",
         "failure",
         "rest",
@@ -95,11 +98,17 @@ class RequestReader:
         self._parser = httptools.HttpRequestParser(self)
         self._refused = False  # the body is read of a request that wishes for another protocol
         self._done: list[Request] = []
-        self._unfinished = 0  # bytes of a head, or of a trailer, that is not complete
+        self._seen = b""  # what came now, and before it of a head that had begun
+        self._seen_to = 0  # the end of the last request line in it
+        self._most_unfinished = limits.head_size + limits.target_size
         # The message that is being read
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
+        self._repeated = 0  # fields whose names were there before
+        self._unfinished = 0  # bytes of the head, then of what there is around the body's data
+        self._length: int | None = 0  # of the body, None: in chunks
         self._size = 0  # bytes so far of the head, then of the body
+        self._trailer = 0  # bytes of the fields behind a body
         self._head: Request | None = None
         self._body: list[bytes] = []
         self._body_limit = 0
@@ -128,19 +137,16 @@ class RequestReader:
         if self._is_spent():
             return ()
         began = self.state
-        size = self._size
         done: list[Request] = []
         self._done = done
         more = self._parse(data)
-        if self.rest is not None and not self._refused and _has_body(done[-1]):
+        if self.rest is not None and not self._refused and self._length != 0:
             rest, self.rest = self.rest, None
             more = self._parse(self._without_upgrade(done.pop()) + rest)
-        if more:
-            if self.state == IDLE:
-                if began == IDLE and len(done) == 1:
-                    self._remember(data, done[0])
-            elif not done:  # else most of the bytes were those of the requests before
-                self._bound_unfinished(len(data), began, size)
+        self._seen = self._seen[-self._most_unfinished - PIECE :] if self.state == HEAD else b""
+        self._seen_to = 0
+        if more and began == self.state == IDLE and len(done) == 1:
+            self._remember(data, done[0])
         return done
 
     def _is_spent(self) -> bool:
@@ -148,20 +154,28 @@ class RequestReader:
 
     def _parse(self, data: bytes) -> bool:
         """Give *data* to the parser; whether more can be read after it."""
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self.rest = data[upgrade.args[0] :]
-        except httptools.HttpParserCallbackError as error:
-            if isinstance(error.__context__, _Last):
-                self.rest = b""
-            elif isinstance(error.__context__, TidewireError):
-                self.failure = error.__context__
-            else:
-                raise
-        except httptools.HttpParserError as error:
-            self.failure = _bad(f"this is not HTTP/1.1: {error}")
-        return not self._is_spent()
+        self._seen += data
+        for begin in range(0, len(data), PIECE):
+            piece = data[begin : begin + PIECE]
+            began, size, done = self.state, self._size, len(self._done)
+            try:
+                self._parser.feed_data(piece)
+            except httptools.HttpParserUpgrade as upgrade:
+                self.rest = data[begin + upgrade.args[0] :]
+            except httptools.HttpParserCallbackError as error:
+                if isinstance(error.__context__, _Last):
+                    self.rest = b""
+                elif isinstance(error.__context__, TidewireError):
+                    self.failure = error.__context__
+                else:
+                    raise
+            except httptools.HttpParserError as error:
+                self.failure = bad_http(f"this is not HTTP/1.1: {error}")
+            if len(self._done) == done:  # else most of the bytes were those of the requests before
+                self._bound_unfinished(len(piece), began, size)
+            if self._is_spent():
+                return False
+        return True
 
     def _without_upgrade(self, request: Request) -> bytes:
         """The head of *request*, for a new parser to read its body, and nothing behind it.
@@ -183,16 +197,16 @@ class RequestReader:
         self._known = None
 
     def _bound_unfinished(self, count: int, began: int, size: int) -> None:
-        """Bound what the parser holds of a field: it shows none before the field's end.
+        """Bound what is not seen, or not yet: a field before its end, extensions of chunks.
 
         *began* and *size* are the state and the size from before the last *count* bytes.
         """
-        if self.state == HEAD or (began == BODY and size == self._size):
+        if self.state == HEAD:
             self._unfinished += count
-            if self._unfinished > self._limits.head_size + self._limits.target_size:
-                self.failure = self._head_too_large()
-        else:
-            self._unfinished = 0
+        elif began == BODY:
+            self._unfinished += count - (self._size - size)
+        if self._unfinished > self._most_unfinished and self.failure is None:
+            self.failure = self._head_too_large()
 
     def _remember(self, data: bytes, request: Request) -> None:
         end = data.find(b"\r\n\r\n") + 4
@@ -214,7 +228,7 @@ class RequestReader:
         self.state = HEAD
         self._target = b""
         self._headers = {}
-        self._size = self._unfinished = 0
+        self._repeated = self._unfinished = self._size = self._trailer = 0
 
     def on_url(self, url: bytes) -> None:
         self._target += url
@@ -223,54 +237,59 @@ class RequestReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         headers = self._headers
-        self._size += len(name) + len(value) + 4
         if self.state == BODY:  # a trailer: nothing here uses any
-            if self._size > self._body_limit + self._limits.head_size:
+            self._trailer += len(name) + len(value) + 4
+            if self._trailer > self._limits.head_size:
                 raise self._head_too_large()
             return
+        self._size += len(name) + len(value) + 4
         name = name.lower()
         value = value.rstrip(b" \t")  # the parser leaves it there
-        if self._size > self._limits.head_size or len(headers) >= MAX_FIELDS:
+        if self._size > self._limits.head_size or len(headers) + self._repeated >= MAX_FIELDS:
             raise self._head_too_large()
         if name in headers:
+            self._repeated += 1
             if name in _SINGLE:
-                raise _bad(f"the header {name.decode()} is there twice")
+                raise bad_http(f"the header {name.decode()} is there twice")
             value = headers[name] + b", " + value
         headers[name] = value
 
     def on_headers_complete(self) -> None:
         parser, headers = self._parser, self._headers
         version = parser.get_http_version()
-        if version not in ("1.1", "1.0"):
-            raise _bad(f"HTTP/{version} is not spoken here: use HTTP/1.1")
+        if version not in _LINES:
+            raise bad_http(f"HTTP/{version} is not spoken here: use HTTP/1.1")
+        method = parser.get_method()
+        # The parser takes RTSP for HTTP, and several spaces for one.
+        line = _LINES[version] % (method, self._target)
+        begin = self._seen.find(line, self._seen_to)
+        if begin < 0:
+            raise bad_http("a request begins with: method, space, target, space, HTTP/1.1")
+        self._seen_to = begin + len(line)
         if b"host" not in headers and version == "1.1":
-            raise _bad("the header Host is missing")
-        if self._target[:7].lower() == b"http://":
-            # The absolute form names the host itself, whatever Host says (RFC 9112 section 3.2.2).
-            authority, _, path = self._target[7:].partition(b"/")
-            headers[b"host"] = authority
-            self._target = b"/" + path
+            raise bad_http("the header Host is missing")
+        target, host = check_target(method, self._target, headers.get(b"host"))
+        if host is not None:
+            headers[b"host"] = host
         # HTTP/1.0 would have to be told that the connection stays open; it is closed instead.
         keep_alive = version == "1.1" and parser.should_keep_alive()
-        request = Request(parser.get_method(), self._target, headers, version, keep_alive)
+        request = Request(method, target, headers, version, keep_alive)
         request.upgrade = self._refused or parser.should_upgrade()
         self._head = request
         self.state = BODY
-        self._size = 0
-        coding = headers.get(b"transfer-encoding")
-        length = headers.get(b"content-length")
-        if coding is None and length is None:
+        self._unfinished = self._size = 0
+        self._length = body_length(version, headers, upgrade=request.upgrade)
+        if self._length == 0:
             self._body_limit = 0
             return
-        if coding is not None and (
-            length is not None or coding.lower() != b"chunked" or version == "1.0"
-        ):
-            raise _bad("a body has either Content-Length or Transfer-Encoding: chunked")
         self._body_limit = self._body_limit_of(request)
-        if length is not None and int(length) > self._body_limit:
+        if self._length is not None and self._length > self._body_limit:
             raise self._body_too_large()
         if version == "1.1" and headers.get(b"expect", b"").lower() == b"100-continue":
             self.wants_continue = True
+
+    def on_chunk_header(self) -> None:
+        self._unfinished = max(0, self._unfinished - _AROUND_CHUNK)
 
     def on_body(self, body: bytes) -> None:
         self._body.append(body)
