@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -9,11 +10,13 @@ import typer
 from tidewire.cli.ack import ack, nack
 from tidewire.cli.config import config
 from tidewire.cli.history import history
+from tidewire.cli.keys import add, list_, remove, rotate
 from tidewire.cli.pub import pub
 from tidewire.cli.purge import purge
 from tidewire.cli.receipts import receipts
 from tidewire.cli.serve import serve
 from tidewire.cli.sub import sub
+from tidewire.cli.token import token
 from tidewire.cli.upload import upload
 from tidewire.cli.version import print_version, version
 
@@ -54,7 +57,17 @@ def _paragraphs(text: str) -> str:
     return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
+def _put(command: Callable[..., None], to: typer.Typer, panel: str | None, example: str) -> None:
+    to.command(
+        command.__name__.rstrip("_"),
+        rich_help_panel=panel,
+        help=_paragraphs(command.__doc__ or ""),
+        epilog=f"Example: [bold]{example}[/]",
+    )(command)
+
+
 _START, _USE, _CONSUME, _OTHER = "Start a server", "Use a server", "Be a consumer", "Other"
+_LET_IN = "Let others in"
 for command, panel, example in (
     (serve, _START, "tidewire serve --port 8480 --engine sqlite:///log.db"),
     (config, _START, "tidewire config --defaults > tidewire.toml"),
@@ -66,10 +79,22 @@ for command, panel, example in (
     (ack, _CONSUME, "tidewire ack billing q7Zf9a-1795392012345678"),
     (nack, _CONSUME, "tidewire nack billing q7Zf9a-1795392012345678 --delay 60"),
     (receipts, _CONSUME, "tidewire receipts orders q7Zf9a-1795392012345678"),
+    (token, _LET_IN, "tidewire token --sub 42 --channel 'chat:*=subscribe,publish'"),
     (version, _OTHER, "tidewire version --json"),
 ):
-    app.command(
-        rich_help_panel=panel,
-        help=_paragraphs(command.__doc__ or ""),
-        epilog=f"Example: [bold]{example}[/]",
-    )(command)
+    _put(command, app, panel, example)
+
+keys = typer.Typer(rich_markup_mode="rich", no_args_is_help=True)
+app.add_typer(
+    keys,
+    name="keys",
+    rich_help_panel=_LET_IN,
+    help="Make, list, replace and remove keys of back ends.",
+)
+for command, example in (
+    (add, "tidewire keys add billing --scope publish,history --channel 'orders:*'"),
+    (list_, "tidewire keys list"),
+    (rotate, "tidewire keys rotate billing"),
+    (remove, "tidewire keys remove billing"),
+):
+    _put(command, keys, None, example)
