@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from tests.transports.frames import CLOSE, TEXT, ServerFrame, client_frame, server_frames, text
@@ -14,6 +15,8 @@ from tidewire.transports.dialogue import Rules
 from tidewire.transports.fragments import WHOLE
 from tidewire.transports.frames import frames_form
 from tidewire.transports.framing import FrameParser
+from tidewire.transports.gate import OPEN_GATE
+from tidewire.transports.pacing import Pacing
 from tidewire.transports.publish import Limits
 from tidewire.transports.websocket import Heartbeat, WebSocket
 
@@ -42,6 +45,7 @@ class Client:
         fragment_size: int = WHOLE,
         heartbeat: Heartbeat | None = None,
         uploads: Intake | None = None,
+        pacing: Pacing | None = None,
     ) -> None:
         self.world = world
         self.wire = FakeWire()
@@ -61,7 +65,8 @@ class Client:
             form,
             FrameParser(max_size=20_000, deflated=window_bits > 0),
             holding=world.sessions.hold(self.session, Terms("ws"), after),
-            rules=Rules(Limits(1000, 16, batch=20), 4, uploads),
+            gate=OPEN_GATE,
+            rules=Rules(Limits(1000, 16, batch=20), 4, pacing or Pacing(Counter()), uploads),
             heartbeat=heartbeat or Heartbeat(INTERVAL, TIMEOUT),
             now=START,
             retry=lambda: RETRY,

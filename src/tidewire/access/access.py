@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from tidewire.access.caller import ANONYMOUS, OPEN, RIGHTS, Caller, CallerLimits, Grant
-from tidewire.access.revocations import Revocation, Revocations
 from tidewire.model import Forbidden, InvalidKey, InvalidToken, NoCredentials
 
 if TYPE_CHECKING:
     from tidewire.access.api_keys import ApiKey, ApiKeys
+    from tidewire.access.claims import Claims
+    from tidewire.access.revocations import Revocations
     from tidewire.access.rights import Rights
     from tidewire.access.tickets import Tickets
-    from tidewire.access.tokens import Claims, Tokens
+    from tidewire.access.tokens import Tokens
 
 _MOST_USERS = 100_000
 
@@ -47,6 +47,11 @@ class Access:
         self._tokens = tokens
         self._users: dict[str, tuple[Claims, Caller]] = {}
         self._by_key: dict[str, tuple[ApiKey, Caller]] = {}
+
+    async def close(self) -> None:
+        """Ask nobody for keys any more."""
+        if self._tokens is not None:
+            await self._tokens.close()
 
     def caller_now(self, shown: Credentials) -> Caller | None:
         """Who shows this; ``None`` when that cannot be told at once: then ``caller_later`` can.
@@ -82,7 +87,8 @@ class Access:
             caller = await self.tickets.redeem(shown.ticket, shown.origin)
             self._check_revoked(caller)
             return caller
-        assert shown.token is not None and self._tokens is not None  # what ``caller_now`` left
+        assert shown.token is not None  # that is what ``caller_now`` left
+        assert self._tokens is not None
         return self._of_claims(shown.token, await self._tokens.verify_later(shown.token))
 
     async def renewed(self, caller: Caller, token: str) -> Caller:
@@ -95,9 +101,7 @@ class Access:
         """
         shown = Credentials(token=token)
         renewed = self.caller_now(shown) or await self.caller_later(shown)
-        if caller.kind not in ("anonymous", "open") and (
-            (renewed.kind, renewed.name) != (caller.kind, caller.name)
-        ):
+        if caller.kind not in ("anonymous", "open") and not renewed.is_same_as(caller):
             raise Forbidden("this is another's token: connect anew with it")
         return renewed
 
@@ -146,6 +150,3 @@ def caller_of(claims: Claims) -> Caller:
         device=claims.device,
         limits=CallerLimits(**claims.limits),
     )
-
-
-Heard = Callable[[Revocation], None]

@@ -1,4 +1,4 @@
-"""Who asks: a back end with a key, a user with a token, or a stranger; and what was granted to it."""
+"""Who asks: a back end with a key, a user with a token, or a stranger; and what it was granted."""
 
 from __future__ import annotations
 
@@ -95,6 +95,10 @@ class Caller:
     def user(self) -> str | None:
         """The user's id, if it is a user."""
         return self.name if self.kind == "user" else None
+
+    def is_same_as(self, other: Caller) -> bool:
+        """Whether both are the same user, or the same key."""
+        return (self.kind, self.name) == (other.kind, other.name)
 
     def has(self, scope: str) -> bool:
         """Whether it is an operator's or a back end's, with this scope."""

@@ -105,9 +105,9 @@ class Rights:
         who = self._by_namespace.get(namespace, self._default).of(right)
         if who == "anyone" or (who == "user" and caller.kind == "user"):
             return None
-        return f"no grant for it; allow_{'subscribe' if right == 'ack' else right} = {who!r} in " + (
-            f"the namespace {namespace!r}" if namespace in self._by_namespace else "all namespaces"
-        )
+        rule = f"allow_{'subscribe' if right == 'ack' else right} = {who!r}"
+        where = f" in the namespace {namespace!r}" if namespace in self._by_namespace else ""
+        return f"it has no grant, and {rule}{where}"
 
 
 def _with_ack(rights: frozenset[str]) -> frozenset[str]:

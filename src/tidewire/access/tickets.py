@@ -31,13 +31,13 @@ class _Ticket(msgspec.Struct, frozen=True, array_like=True):
     kind: Kind
     name: str
     origin: str | None
-    grants: tuple[tuple[str, frozenset[str]], ...] = ()
+    grants: tuple[Grant, ...] = ()
     scopes: frozenset[str] = frozenset()
     token_id: str | None = None
     issued: float | None = None
     expires: float | None = None
     device: str | None = None
-    limits: tuple[int | None, int | None, int | None, int | None] = (None, None, None, None)
+    limits: CallerLimits = CallerLimits()  # noqa: RUF009  # a tuple: nobody can change it
     until: float = 0.0
 
 
@@ -70,7 +70,7 @@ class Tickets:
             caller.issued,
             caller.expires,
             caller.device,
-            tuple(caller.limits),
+            caller.limits,
             self._clock() + self.ttl,
         )
         value = _FREE + _encode(kept)
@@ -96,13 +96,13 @@ class Tickets:
         return Caller(
             kept.kind,
             kept.name,
-            grants=(Grant(*grant) for grant in kept.grants),
+            grants=kept.grants,
             scopes=kept.scopes,
             token_id=kept.token_id,
             issued=kept.issued,
             expires=kept.expires,
             device=kept.device,
-            limits=CallerLimits(*kept.limits),
+            limits=kept.limits,
         )
 
 

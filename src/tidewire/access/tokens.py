@@ -121,6 +121,10 @@ class Tokens:
         assert claims is not None
         return claims
 
+    async def close(self) -> None:
+        """Ask the issuer for keys no more."""
+        await self._keys.close()
+
     def _verify_new(self, text: str, *, may_fetch: bool) -> Claims | None:
         parts = _take_apart(text)
         if not self._is_signed(parts):

@@ -34,7 +34,7 @@ _MARK = struct.Struct("!QI")
 
 
 class Terms(NamedTuple):
-    """What a connection is, by its URL. ``transport`` is ``ws`` or ``sse``."""
+    """What a connection is, by its URL and its user. ``transport`` is ``ws`` or ``sse``."""
 
     transport: str
     consumer: str | None = None
@@ -42,6 +42,7 @@ class Terms(NamedTuple):
     device: str | None = None
     raw: bool = False
     fragments: bool = False
+    user: str | None = None
 
 
 class SessionRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -107,6 +108,10 @@ class SessionRecords:
         if self.now() - record.kept_at > self.refresh_ms:
             _report_failure(self.change(id, partial(_kept_alive, self.now())))
         return record
+
+    def open_here(self, id: str) -> Holding | None:
+        """The connection of this server that has the session."""
+        return self._open.get(id)
 
     def hold(
         self, session: Session, terms: Terms, after: dict[str, int], *, holder: int = 0

@@ -55,6 +55,7 @@ class Ok(msgspec.Struct, tag="ok", tag_field="type", omit_defaults=True):
     upload: str | None = None
     number: int | None = None
     offset: int | None = None
+    expires: float | None = None
 
 
 class Error(msgspec.Struct, tag="error", tag_field="type", omit_defaults=True):

@@ -4,29 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from tidewire.access.access import Access
+from tidewire.access.caller import ANONYMOUS, Caller
 from tidewire.access.origins import Origins, is_loopback
+from tidewire.access.paces import paces_of
+from tidewire.access.rates import rate_of
 from tidewire.console import static_files
 from tidewire.hub import Consumers, Hub, SessionRecords
-from tidewire.model import Forbidden, MethodNotAllowed, NotFound, TidewireError, Unavailable
+from tidewire.model import (
+    Forbidden,
+    MethodNotAllowed,
+    NoCredentials,
+    NotFound,
+    TidewireError,
+    Unavailable,
+)
 from tidewire.server import (
     acknowledging,
     choosing,
+    granting,
     managing,
     metrics,
+    negotiating,
     polls,
     producing,
     streams,
     subscribing,
 )
-from tidewire.server.request import Handler, HttpLimits, Request
+from tidewire.server.admitting import access_of
+from tidewire.server.identifying import take_credentials
+from tidewire.server.request import Endpoint, Handler, HttpLimits, Needs, Request
 from tidewire.server.response import JSON, NO_SNIFF, problem
 from tidewire.server.wheel import Wheel
 from tidewire.settings import Settings
 from tidewire.transports.dialogue import Rules
+from tidewire.transports.pacing import Pacing
 from tidewire.transports.publish import Limits
 from tidewire.transports.short_poll import ShortPolls
 from tidewire.uploads import Intake
@@ -35,6 +52,8 @@ if TYPE_CHECKING:
     from tidewire.server.connection import Connection
 
 logger = logging.getLogger("tidewire.server")
+
+Routes = dict[bytes, dict[bytes, Endpoint]]
 
 _SMALL_BODY = 64 << 10
 _EXPOSED = b"ETag, Last-Modified, Retry-After, Tidewire-Cursor, Tidewire-Poll-Interval"
@@ -61,6 +80,14 @@ class App:
             settings.body_timeout,
             settings.keepalive_timeout,
         )
+        #: What was refused, by reason: every limit and rule counts here.
+        self.refusals: Counter[str] = Counter()
+        self.pacing = Pacing(
+            self.refusals,
+            rate_of(settings.max_control_rate),
+            paces_of(settings.max_message_rate, settings.max_byte_rate),
+            loop.time,
+        )
         self.publish_limits = Limits(settings.max_message_size, settings.max_json_depth)
         self.consumers = Consumers(
             hub,
@@ -68,8 +95,11 @@ class App:
             max_deliver=settings.max_deliver,
             ttl=settings.consumer_ttl,
         )
+        self.access: Access = access_of(self)
+        self.leeway = settings.token_leeway
+        self.poll_headers = polls.poll_headers(private=not self.access.open)
         self.command_rules = Rules(
-            self.publish_limits, settings.max_channels, uploads, self.consumers
+            self.publish_limits, settings.max_channels, self.pacing, uploads, self.consumers
         )
         self.stall_timeout = settings.stall_timeout
         self.draining = False
@@ -82,7 +112,7 @@ class App:
             loopback_only=is_loopback(settings.host),
         )
         self.short_polls = ShortPolls(
-            hub, settings.poll_interval, polls.POLL_HEADERS, settings.fragment_size
+            hub, settings.poll_interval, self.poll_headers.short, settings.fragment_size
         )
         self.poll_answers = polls.PollAnswers(hub)
         self.subscribers = subscribing.Subscribers()
@@ -91,33 +121,36 @@ class App:
         self._prefix = settings.path_prefix.encode()
         self._routes = self._make_routes()
 
-    def _make_routes(self) -> dict[bytes, tuple[frozenset[bytes], Handler]]:
-        get = frozenset({b"GET", b"HEAD"})
-        post = frozenset({b"POST"})
-        routes: dict[bytes, tuple[frozenset[bytes], Handler]] = {
-            b"/ws": (frozenset({b"GET"}), streams.websocket),
-            b"/sse": (get, streams.event_stream),
-            b"/longpoll": (get, polls.long_poll),
-            b"/poll": (get, polls.short_poll),
-            b"/subscribe": (get, choosing.choose),
-            b"/publish": (post, producing.publish),
-            b"/history": (get | {b"DELETE"}, managing.history),
-            b"/channels": (frozenset({b"DELETE"}), managing.forget),
-            b"/ack": (post, acknowledging.ack),
-            b"/nack": (post, acknowledging.nack),
-            b"/receipts": (get, acknowledging.receipts),
-            b"/metrics": (get, metrics.metrics),
-            b"/healthz": (get, _healthz),
-            b"/readyz": (get, _readyz),
+    def _make_routes(self) -> Routes:
+        routes: Routes = {
+            b"/ws": {b"GET": Endpoint(streams.websocket, "subscribe")},
+            b"/sse": _get(streams.event_stream, "subscribe"),
+            b"/longpoll": _get(polls.long_poll, "subscribe"),
+            b"/poll": _get(polls.short_poll, "subscribe"),
+            b"/subscribe": _get(choosing.choose, "subscribe"),
+            b"/negotiate": _post(negotiating.negotiate, "caller"),
+            b"/publish": _post(producing.publish, "publish"),
+            b"/history": _get(producing.history, "history")
+            | {b"DELETE": Endpoint(managing.purge, "admin")},
+            b"/channels": {b"DELETE": Endpoint(managing.forget, "admin")},
+            b"/ack": _post(acknowledging.ack, "ack"),
+            b"/nack": _post(acknowledging.nack, "ack"),
+            b"/receipts": _get(acknowledging.receipts, "publish"),
+            b"/tickets": _post(granting.tickets, "caller"),
+            b"/refresh": _post(granting.refresh, "caller"),
+            b"/revoke": _post(granting.revoke, "admin"),
+            b"/metrics": _get(metrics.metrics, "metrics"),
+            b"/healthz": _get(_healthz, "nothing"),
+            b"/readyz": _get(_readyz, "nothing"),
         }
         if self.settings.echo:
-            routes[b"/echo"] = (frozenset({b"GET"}), streams.echo)
+            routes[b"/echo"] = {b"GET": Endpoint(streams.echo, "nothing")}
         if self.settings.console:
-            for path, handler in static_files().items():
-                routes[path.encode()] = (get, _static(handler.headers, handler.body, handler.tag))
-        routes = {self._prefix + path: route for path, route in routes.items()}
+            for path, file in static_files().items():
+                routes[path.encode()] = _get(_static(file.headers, file.body, file.tag), "nothing")
+        routes = {self._prefix + path: endpoints for path, endpoints in routes.items()}
         if self._prefix and self.settings.console:
-            routes[self._prefix] = (get, _to_console)
+            routes[self._prefix] = _get(_to_console, "nothing")
         return routes
 
     # Connections
@@ -155,18 +188,44 @@ class App:
     def handle(self, request: Request, connection: Connection) -> None:
         """Answer *request* on *connection*, now or later. Raises nothing."""
         try:
-            handler = request.handler
-            if handler is None:
-                handler = request.handler = self._resolve(request)
-            if (self.draining or connection.refused) and handler not in (_healthz, _readyz):
+            endpoint = request.endpoint
+            if endpoint is None:
+                endpoint = request.endpoint = self._resolve(request)
+            if (self.draining or connection.refused) and endpoint.handler not in ALWAYS_ANSWERED:
                 self._turn_away(request, connection)
+            elif self.access.open or endpoint.needs == "nothing":
+                endpoint.handler(self, request, connection)
             else:
-                handler(self, request, connection)
+                self._identify(request, connection, endpoint)
         except TidewireError as error:
             connection.respond_error(error)
         except Exception:
             logger.exception("a request to %s failed", _shown(request.target))
             connection.respond_error(TidewireError("something went wrong here; the log has more"))
+
+    def _identify(self, request: Request, connection: Connection, endpoint: Endpoint) -> None:
+        """Find out who asks, and go on when that is known."""
+        assert request.credentials is not None
+        caller = self.access.caller_now(request.credentials)
+        if caller is None:
+            self.answer_later(request, connection, self._identify_later(request, connection))
+        else:
+            request.caller = caller
+            self._let_in(request, connection, endpoint)
+
+    async def _identify_later(self, request: Request, connection: Connection) -> None:
+        assert request.credentials is not None
+        assert request.endpoint is not None
+        request.caller = await self.access.caller_later(request.credentials)
+        if connection.current is request and not connection.transport.is_closing():
+            self._let_in(request, connection, request.endpoint)
+
+    def _let_in(self, request: Request, connection: Connection, endpoint: Endpoint) -> None:
+        """Handle the request of a known caller; what it needs in channels the handler sees to."""
+        needs = endpoint.needs
+        if needs in ("admin", "metrics") and not request.caller.has(needs):
+            refuse_scope(request.caller, needs)
+        endpoint.handler(self, request, connection)
 
     def answer_later(
         self, request: Request, connection: Connection, work: Coroutine[Any, Any, None]
@@ -188,23 +247,26 @@ class App:
         if connection.current is request:
             connection.respond_error(answer)
 
-    def _resolve(self, request: Request) -> Handler:
-        """The handler of a request, which its head alone decides.
+    def _resolve(self, request: Request) -> Endpoint:
+        """What answers a request, which its head alone decides; what it shows is taken out of it.
 
         Raises:
-            NotFound, MethodNotAllowed, Forbidden: if it has none.
+            NotFound, MethodNotAllowed, Forbidden: if nothing does.
+            BadRequest, Unauthorized: if what it shows cannot be read.
         """
         path, _, request.query = request.target.partition(b"?")
         route = self._routes.get(path)
         if route is None:
             raise NotFound(f"there is nothing at {_shown(path)}")
         self._check_source(request)
-        methods, handler = route
-        if request.method in methods:
-            return handler
+        endpoint = route.get(request.method)
+        if endpoint is not None:
+            if endpoint.needs != "nothing":
+                request.credentials = take_credentials(request, self.settings.token_cookie)
+            return endpoint
         if request.method == b"OPTIONS":
-            return partial(_options, methods)
-        allowed = b", ".join(sorted(methods | {b"OPTIONS"})).decode()
+            return Endpoint(partial(_options, frozenset(route)), "nothing")
+        allowed = b", ".join(sorted({*route, b"OPTIONS"})).decode()
         raise MethodNotAllowed(f"{_shown(path)} takes {allowed}", allowed=allowed)
 
     def _check_source(self, request: Request) -> None:
@@ -231,7 +293,8 @@ class App:
     def put_off(self, request: Request, connection: Connection, error: Unavailable) -> None:
         """Have a client come back later: an EventSource would give up for good on a 503."""
         if (
-            request.handler in (streams.event_stream, choosing.choose)
+            request.endpoint is not None
+            and request.endpoint.handler in (streams.event_stream, choosing.choose)
             and request.method == b"GET"
             and streams.wants_events(request)
         ):
@@ -261,6 +324,22 @@ class App:
         )
 
 
+def _get(handler: Handler, needs: Needs) -> dict[bytes, Endpoint]:
+    return {b"GET": Endpoint(handler, needs), b"HEAD": Endpoint(handler, needs)}
+
+
+def _post(handler: Handler, needs: Needs) -> dict[bytes, Endpoint]:
+    return {b"POST": Endpoint(handler, needs)}
+
+
+def refuse_scope(caller: Caller, scope: str) -> NoReturn:
+    """Tell *caller* that this is for keys with a *scope*."""
+    logger.info("refused to %s: it has no scope %s", caller, scope)
+    if caller is ANONYMOUS:
+        raise NoCredentials("show who you are: send a key", why=f"it takes the scope {scope}")
+    raise Forbidden("this is for keys of back ends that have the scope for it")
+
+
 def _shown(path: bytes) -> str:
     return repr(path[:100].decode("latin-1"))
 
@@ -288,6 +367,10 @@ def _readyz(app: App, request: Request, connection: Connection) -> None:
         connection.respond(*problem(Unavailable("the server is going down")))
     else:
         connection.respond(200, JSON + b"Cache-Control: no-store\r\n", b'{"status":"ready"}')
+
+
+#: Whatever state the server is in.
+ALWAYS_ANSWERED: frozenset[Handler] = frozenset({_healthz, _readyz, metrics.metrics})
 
 
 def _to_console(app: App, request: Request, connection: Connection) -> None:

@@ -31,7 +31,10 @@ def as_consumer(
     if query.policy == "latest":
         raise BadRequest("a durable consumer gets all, not the latest", code="invalid_policy")
     attaching = app.consumers.attach(
-        query.consumer, query.subscription, claims=claims, acknowledges=query.ack_by_cursor
+        request.caller.own(query.consumer),
+        query.subscription,
+        claims=claims,
+        acknowledges=query.ack_by_cursor,
     )
     app.answer_later(request, connection, _attach(app, request, connection, attaching, then))
 

@@ -73,13 +73,11 @@ def _take_from_query(request: Request) -> dict[str, str]:
 def _is_own_page(request: Request) -> bool:
     """Whether a page that may use this server has made the browser send the cookie.
 
-    A browser adds cookies to whatever any page makes it send. Such requests have an ``Origin``, which
-    was checked by now; where there is none, ``Sec-Fetch-Site`` tells that the page is the server's
-    own, and older browsers that do not send it get nowhere with a cookie.
+    A browser adds cookies to whatever any page makes it send. Such requests have an ``Origin``,
+    which was checked by now; where there is none, ``Sec-Fetch-Site`` tells that the page is the
+    server's own. Older browsers that do not send it get nowhere with a cookie.
     """
-    return (
-        b"origin" in request.headers or request.headers.get(b"sec-fetch-site") == b"same-origin"
-    )
+    return b"origin" in request.headers or request.headers.get(b"sec-fetch-site") == b"same-origin"
 
 
 def _cookie(header: str, name: str) -> str | None:

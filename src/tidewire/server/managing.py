@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tidewire.model import BadRequest, Receipt, TidewireError, check_channel
-from tidewire.server import producing
 from tidewire.server.request import Request
 from tidewire.server.response import JSON
 from tidewire.transports.query import parameters
@@ -19,12 +18,9 @@ if TYPE_CHECKING:
 _HEADERS = JSON + b"Cache-Control: no-store\r\n"
 
 
-def history(app: App, request: Request, connection: Connection) -> None:
-    """``/history``: a page of it, or with ``DELETE`` the end of all that is kept."""
-    if request.method == b"DELETE":
-        _purge(app, request, connection, forget=False)
-    else:
-        producing.history(app, request, connection)
+def purge(app: App, request: Request, connection: Connection) -> None:
+    """``DELETE /history``: the end of all that is kept of a channel."""
+    _purge(app, request, connection, forget=False)
 
 
 def forget(app: App, request: Request, connection: Connection) -> None:

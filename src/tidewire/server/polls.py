@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tidewire.hub import PAGE_MESSAGES, Consumer, Hub, Opening
 from tidewire.model import Subscription, TidewireError
 from tidewire.server.consuming import as_consumer
 from tidewire.server.request import Request
 from tidewire.server.response import JSON, NO_SNIFF, answer
-from tidewire.server.resuming import resume_poll
+from tidewire.server.resuming import check_rights, resume_poll
+from tidewire.server.staying import stay_of
 from tidewire.server.subscribing import VARY, Poller, open_subscription, query_of
 from tidewire.transports.fragments import WHOLE
 from tidewire.transports.long_poll import LongPoll
@@ -23,15 +24,30 @@ if TYPE_CHECKING:
     from tidewire.server.app import App
     from tidewire.server.connection import Connection
 
-POLL_HEADERS = JSON + NO_SNIFF + b"Cache-Control: no-cache\r\n" + VARY
-# Not to be stored either: a cache that asked whether it may give an answer again would send the tag
-# of one that its client never got, and the tag says what the client has.
-LONG_POLL_HEADERS = JSON + NO_SNIFF + b"Cache-Control: no-cache, no-store\r\n" + VARY
-
 # Besides the URL, what a poll's answer depends on
 _POLL_KEY_HEADERS = (b"last-event-id", b"if-none-match", b"if-modified-since", b"origin", b"host")
 
 _SHARED_BYTES = 4_096  # of an answer: those with messages are for few, and large
+
+
+class PollHeaders(NamedTuple):
+    """The constant lines of the answers to short and to long polls."""
+
+    short: bytes
+    long: bytes
+
+
+def poll_headers(*, private: bool) -> PollHeaders:
+    """*private*: what one caller may see is not for others, so no shared cache may keep it.
+
+    Answers to long polls are not to be stored at all: a cache that asked whether it may give one
+    again would send the tag of one that its client never got, and the tag says what the client has.
+    """
+    lines = JSON + NO_SNIFF + VARY
+    kept = b"private, no-cache" if private else b"no-cache"
+    return PollHeaders(
+        lines + b"Cache-Control: %b\r\n" % kept, lines + b"Cache-Control: %b, no-store\r\n" % kept
+    )
 
 
 class PollAnswers:
@@ -94,13 +110,15 @@ def _hold(
     """Answer a poll when there is something, or with *extra* at once."""
 
     def start(opening: Opening) -> None:
+        stay_of(app, request, connection)
         poll = LongPoll(
             connection,
             app.hub,
             raw=parsed.raw,
             recovered=bool(wanted.cursors),
             policy=parsed.policy,
-            headers=(POLL_HEADERS if extra else LONG_POLL_HEADERS) + app.cors(request),
+            headers=(app.poll_headers.short if extra else app.poll_headers.long)
+            + app.cors(request),
             deadline=app.loop.time() + wait,
             fragment_size=app.settings.fragment_size if parsed.fragments else WHOLE,
             consumer=consumer,
@@ -122,6 +140,8 @@ def short_poll(app: App, request: Request, connection: Connection) -> None:
         app.subscribers.check_interval(
             _poller(app, request, connection), app.loop.time(), app.settings.min_poll_interval
         )
+    if not app.access.open:
+        check_rights(app, request, query_of(app, request))  # before what others were answered
     headers = request.headers
     key = request.poll_key
     if key is None:

@@ -30,6 +30,10 @@ def publish(app: App, request: Request, connection: Connection) -> None:
         drafts = [_draft_of_query(app, request)]
     else:
         drafts, batch = drafts_of_json(request.body, app.publish_limits)
+    if not app.access.open:
+        app.access.rights.check(
+            request.caller, "publish", dict.fromkeys(draft.channel for draft in drafts)
+        )
     future = app.hub.engine.append(drafts)
     if future.done():
         _published(app, request, connection, batch, future)
@@ -78,6 +82,7 @@ def history(app: App, request: Request, connection: Connection) -> None:
     """``GET /history``: a page of one channel's messages."""
     values = parameters(request.query)
     channel = check_channel(values.get("channel", values.get("channels", [""]))[-1])
+    app.access.rights.check(request.caller, "history", (channel,))
     limit = _limit(values.get("limit", ["100"])[-1])
     cursors = parse_cursors(values["cursor"][-1]) if "cursor" in values else ()
     since = parse_since(values["since"][-1]) if "since" in values else START

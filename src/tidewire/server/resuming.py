@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tidewire.hub import SessionRecord
 from tidewire.model import (
+    BadRequest,
     Cursor,
     NotFound,
     Subscription,
@@ -43,9 +44,10 @@ def resume_stream(
     That is done at once when no session was asked for.
     """
     if parsed.session is None:
+        check_rights(app, request, parsed)
         then(Resumed(parsed, _new_id(), 0))
     else:
-        take_up = _take_up(app, parsed, parsed.session)
+        take_up = _take_up(app, request, parsed, parsed.session)
         app.answer_later(request, connection, _later(app, request, connection, take_up, then))
 
 
@@ -58,28 +60,66 @@ def resume_poll(
 ) -> None:
     """Pass to *then* the query of a poll, made whole from the session that it names."""
     if parsed.session is None:
+        check_rights(app, request, parsed)
         then(parsed)
     else:
-        look = _look(app, parsed, parsed.session)
+        look = _look(app, request, parsed, parsed.session)
         app.answer_later(request, connection, _later(app, request, connection, look, then))
 
 
-async def _take_up(app: App, parsed: Query, id: str) -> Resumed:
+async def _take_up(app: App, request: Request, parsed: Query, id: str) -> Resumed:
+    if not await _is_own(app, request, id):
+        _check_known(parsed)
+        check_rights(app, request, parsed)
+        return Resumed(parsed, _new_id(), 0)
     record = await app.sessions.take_up(id)
     if record is None:
         _check_known(parsed)
+        check_rights(app, request, parsed)
         return Resumed(parsed, _new_id(), 0)
-    return Resumed(await _completed(app, parsed, record), id, record.holder)
+    completed = await _completed(app, parsed, record)
+    check_rights(app, request, completed)
+    return Resumed(completed, id, record.holder)
 
 
-async def _look(app: App, parsed: Query, id: str) -> Query:
-    record = await app.sessions.look(id)
+async def _look(app: App, request: Request, parsed: Query, id: str) -> Query:
+    record = await app.sessions.look(id) if await _is_own(app, request, id) else None
     if record is None:
         _check_known(parsed)
+        check_rights(app, request, parsed)
         return parsed
     completed = await _completed(app, parsed, record)
     check_channels(completed)
+    check_rights(app, request, completed)
     return completed
+
+
+async def _is_own(app: App, request: Request, id: str) -> bool:
+    """Whether the session may be taken up by who asks: each user has only its own ones.
+
+    One that is revoked, or somebody else's, is as one that is not known.
+    """
+    if app.access.open:
+        return True
+    if app.access.revocations.has("session", id):
+        return False
+    record = await app.sessions.look(id)
+    return record is not None and record.terms.user == request.caller.user
+
+
+def check_rights(app: App, request: Request, wanted: Query) -> None:
+    """Let the caller follow these channels, and as many.
+
+    Raises:
+        Unauthorized, Forbidden: if it may not.
+        BadRequest: ``too_many_channels``.
+    """
+    if app.access.open:
+        return
+    channels, most = wanted.subscription.channels, request.caller.limits.channels
+    if most is not None and len(channels) > most:
+        raise BadRequest(f"your token allows {most} channels", code="too_many_channels")
+    app.access.rights.check(request.caller, "subscribe", channels)
 
 
 async def _completed(app: App, parsed: Query, record: SessionRecord) -> Query:

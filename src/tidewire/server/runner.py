@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from tidewire.access.watched_file import UnusableFile
 from tidewire.hub import Hub
 from tidewire.log import Engine, MemoryEngine
 from tidewire.log.sqlite import SqliteEngine
@@ -120,7 +121,13 @@ async def _serve(settings: Settings) -> None:
         raise StartError(error.detail) from error
     if uploads is not None:
         uploads.start()
-    app = App(settings, hub, loop, uploads)
+    try:
+        app = App(settings, hub, loop, uploads)
+    except UnusableFile as error:
+        listener.close()
+        await hub.stop()
+        raise StartError(str(error)) from error
+    await app.access.revocations.load()
     server = await loop.create_server(lambda: Connection(app), sock=listener, backlog=BACKLOG)
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
@@ -130,6 +137,7 @@ async def _serve(settings: Settings) -> None:
     logger.info("serving the log %s, epoch %s", settings.engine, hub.engine.epoch)
     await stopping.wait()
     await _drain(app, server)
+    await app.access.close()
     if uploads is not None:
         uploads.close()
     await hub.stop()

@@ -40,11 +40,19 @@ class Stay:
 
     async def renew(self, token: str, channels: Iterable[str]) -> float | None:
         renewed = await self._app.access.renewed(self.caller, token)
-        self._app.access.rights.check(renewed, "subscribe", channels)
-        self.caller = renewed
+        self.renew_as(renewed, channels)
+        return renewed.expires
+
+    def renew_as(self, caller: Caller, channels: Iterable[str]) -> None:
+        """The same by a token that is known to be good: *caller* is what it says.
+
+        Raises:
+            Forbidden: if it does not let follow all *channels*.
+        """
+        self._app.access.rights.check(caller, "subscribe", channels)
+        self.caller = caller
         if self._connection.stay is self:
             self._set_timer()
-        return renewed.expires
 
     def on_timer(self, now: float) -> None:
         if self._left() > 0:  # a new token, or a clock that was put back
@@ -78,9 +86,7 @@ class Stay:
             self._app.wheel.clear(self)
 
 
-def stay_of(
-    app: App, request: Request, connection: Connection, session: str | None = None
-) -> Gate:
+def stay_of(app: App, request: Request, connection: Connection, session: str | None = None) -> Gate:
     """The gate for the stream of *session*, or for the held poll, that *request* asks for."""
     if app.access.open:
         return OPEN_GATE

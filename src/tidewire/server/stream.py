@@ -31,6 +31,7 @@ class Stream(Protocol):
         """The connection is gone."""
         ...
 
+
 class Pending(Protocol):
     """An answer that is still to come and can be called off."""
 

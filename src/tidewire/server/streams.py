@@ -12,6 +12,7 @@ from tidewire.server.consuming import as_consumer
 from tidewire.server.request import Request
 from tidewire.server.response import NO_SNIFF, date, jittered
 from tidewire.server.resuming import Resumed, resume_stream
+from tidewire.server.staying import stay_of
 from tidewire.server.subscribing import VARY, check_channels, open_subscription, query_of
 from tidewire.transports.codecs import DEFAULT, SUBPROTOCOLS
 from tidewire.transports.echo import Echo
@@ -75,7 +76,8 @@ def websocket(app: App, request: Request, connection: Connection) -> None:
                 app.hub,
                 form,
                 _frame_parser(app, deflate),
-                holding=_hold(app, session, "ws", resumed, opening),
+                holding=_hold(app, request, session, "ws", resumed, opening),
+                gate=stay_of(app, request, connection, session.id),
                 rules=app.command_rules,
                 heartbeat=Heartbeat(settings.ping_interval, settings.pong_timeout),
                 now=app.loop.time(),
@@ -101,11 +103,22 @@ def websocket(app: App, request: Request, connection: Connection) -> None:
 
 
 def _hold(
-    app: App, session: Session, transport: str, resumed: Resumed, opening: Opening | None
+    app: App,
+    request: Request,
+    session: Session,
+    transport: str,
+    resumed: Resumed,
+    opening: Opening | None,
 ) -> Holding:
-    query = resumed.query
+    query, caller = resumed.query, request.caller
     terms = _terms(
-        transport, query.consumer, query.policy, query.device, query.raw, query.fragments
+        transport,
+        query.consumer,
+        query.policy,
+        query.device or caller.device,
+        query.raw,
+        query.fragments,
+        caller.user,
     )
     after = {} if opening is None else opening.start.after
     return app.sessions.hold(session, terms, after, holder=resumed.holder)
@@ -163,7 +176,7 @@ def echo(app: App, request: Request, connection: Connection) -> None:
         max_fragments=app.settings.max_fragments,
         deflated=deflate is not None,
     )
-    stream = Echo(connection, parser, deflate.window_bits if deflate else 0)
+    stream = Echo(connection, parser, deflate.window_bits if deflate else 0, app.pacing)
     connection.start_stream(stream, _switching(key, deflate, None), b"", seconds=3600)
 
 
@@ -186,10 +199,11 @@ def event_stream(app: App, request: Request, connection: Connection) -> None:
 
         def start(opening: Opening) -> None:
             session = Session(app.hub, connection, form, resumed.id, policy, consumer)
+            stay_of(app, request, connection, session.id)
             stream = EventStream(
                 connection,
                 form,
-                _hold(app, session, "sse", resumed, opening),
+                _hold(app, request, session, "sse", resumed, opening),
                 heartbeat=settings.sse_heartbeat,
                 now=app.loop.time(),
                 retry=lambda: jittered(settings.sse_retry // 2, settings.sse_retry * 3 // 2),

@@ -168,6 +168,14 @@ class Access(BaseModel):
     ticket_ttl: Annotated[
         _Seconds, Field(gt=0, le=60, description="how long a ticket to connect can be used")
     ] = 30.0
+    revocation_ttl: Annotated[
+        _Seconds,
+        Field(
+            gt=0,
+            le=_TEN_YEARS,
+            description="how long a revocation is remembered; no token should live longer",
+        ),
+    ] = 86_400.0
     allow_subscribe: Annotated[
         _Who,
         Field(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import ClassVar, Literal
 
 import msgspec
 
+from tidewire.access.caller import Right
 from tidewire.transports.publish import MISSING, Publication
 
 Ref = int | str | None
@@ -16,6 +18,13 @@ class _Command(msgspec.Struct, tag_field="type", forbid_unknown_fields=True):
 
     ref: Ref = None
 
+    #: What a caller needs in the channels that ``names`` has; ``None``: nothing in any channel.
+    needs: ClassVar[Right | None] = None
+
+    def names(self) -> Iterable[str]:
+        """The channels that the command is about, as it has them: nothing was checked yet."""
+        return ()
+
 
 class Subscribe(_Command, tag="subscribe"):
     """``channels`` as a list, or as an object of channel → cursor or since."""
@@ -23,6 +32,10 @@ class Subscribe(_Command, tag="subscribe"):
     channels: list[str] | dict[str, str | int] = []
     since: str | int | None = None
     cursor: str | None = None
+    needs = "subscribe"
+
+    def names(self) -> Iterable[str]:
+        return self.channels
 
 
 class Unsubscribe(_Command, tag="unsubscribe"):
@@ -39,6 +52,12 @@ class Publish(_Command, tag="publish"):
     ttl: float | None = None
     version: int | None = None
     messages: list[Publication] | None = None
+    needs = "publish"
+
+    def names(self) -> Iterable[str]:
+        if self.messages is not None:
+            return dict.fromkeys(one.channel for one in self.messages if one.channel is not None)
+        return () if self.channel is None else (self.channel,)
 
 
 class History(_Command, tag="history"):
@@ -46,6 +65,10 @@ class History(_Command, tag="history"):
     cursor: str | None = None
     since: str | int | None = None
     limit: int = 100
+    needs = "history"
+
+    def names(self) -> Iterable[str]:
+        return (self.channel,)
 
 
 class Ping(_Command, tag="ping"):
@@ -76,6 +99,10 @@ class Upload(_Command, tag="upload"):
     size: int = -1
     sha256: str = ""
     content_type: str = "application/octet-stream"
+    needs = "publish"
+
+    def names(self) -> Iterable[str]:
+        return (self.channel,)
 
 
 class Chunk(_Command, tag="chunk"):
@@ -86,7 +113,13 @@ class Chunk(_Command, tag="chunk"):
     data: bytes = b""
 
 
-Command = Subscribe | Unsubscribe | Publish | History | Ping | Ack | Nack | Upload | Chunk
+class Refresh(_Command, tag="refresh"):
+    """A new token, in good time before the last one expires."""
+
+    token: str = ""
+
+
+Command = Subscribe | Unsubscribe | Publish | History | Ping | Ack | Nack | Upload | Chunk | Refresh
 
 decode_command = msgspec.json.Decoder(Command).decode
 

@@ -26,13 +26,16 @@ from tidewire.transports.commands import (
     Ping,
     Publish,
     Ref,
+    Refresh,
     Subscribe,
     Unsubscribe,
     Upload,
 )
 from tidewire.transports.following import subscribe, unsubscribe
 from tidewire.transports.frames import Frames
+from tidewire.transports.gate import Gate
 from tidewire.transports.history import history
+from tidewire.transports.pacing import Pacer, Pacing
 from tidewire.transports.publish import Limits, check_alone, draft_of, drafts_of_batch
 from tidewire.transports.uploading import Uploading, chunk, upload
 from tidewire.transports.wire import BUSY, Wire
@@ -45,10 +48,11 @@ MOST_UNDER_WAY = 128
 
 
 class Rules(NamedTuple):
-    """What commands may ask for, and whom they ask: for uploads, if the server takes them."""
+    """What commands may ask for, how fast, and whom they ask: for uploads, if there are any."""
 
     limits: Limits
     most_channels: int
+    pacing: Pacing
     uploads: Intake | None = None
     consumers: Consumers | None = None
 
@@ -58,10 +62,12 @@ class Dialogue:
 
     __slots__ = (
         "_blocked",
-        "_ended",
+        "_pacer",
         "_under_way",
         "_waiting",
+        "ended",
         "form",
+        "gate",
         "holding",
         "hub",
         "rules",
@@ -70,27 +76,35 @@ class Dialogue:
         "wire",
     )
 
-    def __init__(self, wire: Wire, hub: Hub, form: Frames, holding: Holding, rules: Rules) -> None:
+    def __init__(
+        self, wire: Wire, hub: Hub, form: Frames, holding: Holding, gate: Gate, rules: Rules
+    ) -> None:
         self.wire = wire
+        self.gate = gate
         self.hub = hub
         self.form = form
         self.holding = holding
         self.session = holding.session
         self.rules = rules
         self.uploading: Uploading | None = None
-        self._ended = False
+        self.ended = False
+        self._pacer = Pacer(self)
         self._under_way = 0
         self._blocked = False
         self._waiting: deque[bytes] | None = None
 
     def end(self) -> None:
         """Answer nothing any more, and take up nothing that waits."""
-        self._ended = True
+        self.ended = True
         if self.uploading is not None:
             self.uploading.end()
 
     def command(self, data: bytes) -> None:
         """Carry out a command, or keep it while one before it is under way."""
+        refusal = self._pacer.refusal(len(data))
+        if refusal is not None:
+            self.refuse(self.form.codec.ref_of(data), refusal)
+            return
         if not self._blocked:
             self._carry_out(data)
             return
@@ -99,6 +113,11 @@ class Dialogue:
         self._waiting.append(data)
         if len(self._waiting) == MOST_UNDER_WAY:
             self.wire.stop_reading(BUSY)
+
+    def chunk(self, uploading: Uploading, data: bytes) -> None:
+        """Take in a chunk of an upload that came as a frame of its own."""
+        self._pacer.charge(1, len(data))
+        uploading.frame(data)
 
     def _carry_out(self, data: bytes) -> None:
         ref: Ref = None
@@ -109,17 +128,21 @@ class Dialogue:
                 ref = self.form.codec.ref_of(data)
                 raise
             ref = command.ref
+            if command.needs is not None:
+                self.gate.check(command.needs, command.names())
             _HANDLERS[type(command)](self, command)
         except TidewireError as error:
             self.refuse(ref, error)
 
     def answer(self, envelope: Control) -> None:
         """Send an answer, unless the connection has ended."""
-        if not self._ended:
+        if not self.ended:
             self.wire.write(self.form.control(envelope))
 
     def refuse(self, ref: Ref, error: TidewireError) -> None:
         """Answer that the command was refused; the connection goes on."""
+        if error.refusal is not None:
+            self.rules.pacing.refusals[error.refusal] += 1
         self.answer(Error(error.code, error.detail, ref))
 
     def block(self, ref: Ref, work: Coroutine[None, None, None]) -> None:
@@ -134,7 +157,7 @@ class Dialogue:
             self.refuse(ref, error)
         self._blocked = False
         waiting = self._waiting
-        while waiting and not self._blocked and not self._ended:
+        while waiting and not self._blocked and not self.ended:
             self._carry_out(waiting.popleft())
         if not waiting:
             self._read_on()
@@ -153,6 +176,7 @@ class Dialogue:
         if many is not None:
             check_alone(command)
             drafts = drafts_of_batch(many, self.rules.limits)
+            self._pacer.charge(len(drafts) - 1)
         else:
             if command.channel is None or not command.data:
                 raise BadRequest('publish needs "channel" and "data"')
@@ -200,6 +224,18 @@ def _ping(dialogue: Dialogue, command: Ping) -> None:
     dialogue.answer(Ok(command.ref))
 
 
+def _refresh(dialogue: Dialogue, command: Refresh) -> None:
+    """Stay by a new token; answered with ``expires``, in Unix seconds."""
+    if not command.token:
+        raise BadRequest('refresh needs "token"')
+    dialogue.block(command.ref, _refresh_later(dialogue, command))
+
+
+async def _refresh_later(dialogue: Dialogue, command: Refresh) -> None:
+    expires = await dialogue.gate.renew(command.token, dialogue.session.channels)
+    dialogue.answer(Ok(command.ref, expires=expires))
+
+
 _HANDLERS: dict[type[Command], Callable[[Dialogue, Any], None]] = {
     Publish: Dialogue.publish,
     Subscribe: subscribe,
@@ -210,4 +246,5 @@ _HANDLERS: dict[type[Command], Callable[[Dialogue, Any], None]] = {
     Nack: nack,
     Upload: upload,
     Chunk: chunk,
+    Refresh: _refresh,
 }

@@ -21,6 +21,7 @@ POLICIES = ("catch_up", "latest", "disconnect")
 _CURSOR_NAMES = ("last_event_id", "cursor", "lastEventId")
 
 _CONSUMER = re.compile(r"[A-Za-z0-9_\-.:/@#]{1,128}", re.ASCII)
+_USER = re.compile(r"[A-Za-z0-9_.\-%]{1,3072}", re.ASCII)
 _SESSION = re.compile(r"[A-Za-z0-9_\-]{1,64}", re.ASCII)
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?", re.ASCII)
 
@@ -111,7 +112,7 @@ def parse_query(
         wait=wait,
         consumer=_text(values, "consumer", check_consumer),
         ack_by_cursor=_choice(values, "ack", ("cursor",)) is not None,
-        session=_text(values, "session", _check_session),
+        session=_text(values, "session", check_session),
         policy=_choice(values, "policy", POLICIES),
         fragments=_choice(values, "fragments", ("true", "false")) == "true",
         device=_text(values, "device", _cut_device),
@@ -148,7 +149,25 @@ def check_consumer(name: str) -> str:
     return name
 
 
-def _check_session(id: str) -> str:
+def check_key(key: str) -> str:
+    """Return *key* if a consumer, of a user or of nobody, may be kept as that.
+
+    Raises:
+        BadRequest: ``invalid_consumer``.
+    """
+    user, tilde, name = key.rpartition("~")
+    check_consumer(name)
+    if tilde and _USER.fullmatch(user) is None:
+        raise BadRequest("after: send back what `next` said", code="invalid_consumer")
+    return key
+
+
+def check_session(id: str) -> str:
+    """Return *id* if a session may be called so.
+
+    Raises:
+        BadRequest: if it is empty, over 64 characters, or has others than sessions' ids have.
+    """
     if _SESSION.fullmatch(id) is None:
         raise BadRequest(
             f"session={id[:40]!r}: send back what the ready envelope said", code="invalid_session"

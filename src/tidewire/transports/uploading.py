@@ -37,6 +37,7 @@ def upload(dialogue: Dialogue, command: Upload) -> None:
             command.size,
             command.sha256,
             command.content_type,
+            dialogue.gate.caller.own(""),
         ),
         intake.max_size,
     )

@@ -95,7 +95,7 @@ class Intake:
             BadRequest: if the upload is another one, or open on another server.
             Unavailable: if the disk fails.
         """
-        id = wanted.upload
+        id = wanted.key
         while (older := self._claims.get(id)) is not None:
             older.give_up()
             await asyncio.shield(older.released)
@@ -136,7 +136,7 @@ class Intake:
             await self._run(one.discard)
             raise BadRequest(str(refusal), code="upload_refused") from None
         wanted = one.wanted
-        draft = Draft(wanted.channel, data, "upload", key=wanted.upload)
+        draft = Draft(wanted.channel, data, "upload", key=wanted.key)
         (receipt,) = await self._engine.append([draft])
         published = Published(f"{self._engine.epoch}-{receipt.id}", receipt.seq)
         await self._run(partial(one.note, published))
@@ -175,7 +175,7 @@ class Intake:
     def release(self, one: Partial) -> None:
         """Let go of an upload on which no work is under way."""
         one.close()
-        self._let_go(one.wanted.upload, self._claims[one.wanted.upload])
+        self._let_go(one.wanted.key, self._claims[one.wanted.key])
 
     def _let_go(self, id: str, claim: _Claim) -> None:
         del self._claims[id]

@@ -66,7 +66,7 @@ class Store:
             BadRequest: ``upload_differs``, if another file was begun under its id.
             OSError: if the disk fails.
         """
-        key = hashlib.sha256(wanted.upload.encode()).hexdigest()[:32]
+        key = hashlib.sha256(wanted.key.encode()).hexdigest()[:32]
         sheet = self.unfinished / f"{key}.sheet"
         fd = _lock(sheet)
         try:

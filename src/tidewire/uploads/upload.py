@@ -19,7 +19,8 @@ class Wanted(msgspec.Struct, frozen=True):
     """An upload as its client announces it.
 
     ``upload`` is the id that the client has chosen, by which it goes on after a cut; ``name`` is
-    a label for people and never a path of ours. ``size`` is in bytes, ``sha256`` in hex.
+    a label for people and never a path of ours. ``size`` is in bytes, ``sha256`` in hex. ``owner`` is
+    put before the id: it keeps users apart, so that nobody goes on with another's upload.
     """
 
     upload: str
@@ -28,6 +29,12 @@ class Wanted(msgspec.Struct, frozen=True):
     size: int
     sha256: str
     content_type: str
+    owner: str = ""
+
+    @property
+    def key(self) -> str:
+        """What the upload is kept as."""
+        return self.owner + self.upload
 
 
 class Upload(NamedTuple):
