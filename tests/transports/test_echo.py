@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from tests.transports.frames import (
@@ -21,13 +23,14 @@ from tests.transports.frames import (
 from tests.transports.world import FakeWire
 from tidewire.transports.echo import Echo
 from tidewire.transports.framing import FrameParser
+from tidewire.transports.pacing import Pacing
 
 
 def echo(window_bits: int = 0) -> tuple[Echo, FakeWire]:
     """An echo and its connection."""
     wire = FakeWire()
     parser = FrameParser(max_size=1000, deflated=window_bits > 0)
-    return Echo(wire, parser, window_bits), wire
+    return Echo(wire, parser, window_bits, Pacing(Counter())), wire
 
 
 def test_messages_come_back() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import NamedTuple
 
+from tidewire.access.caller import Caller
 from tidewire.access.rates import BURST_SECONDS, Bucket, Buckets, Rate, rate_of
 from tidewire.model import TooManyRequests
 
@@ -19,13 +20,25 @@ class Paces(NamedTuple):
     messages: Rate | None = None
     bytes: Rate | None = None
 
+    def of(self, caller: Caller) -> Paces:
+        """What holds for *caller*: these, but for what its token says; nothing for back ends."""
+        if caller.kind == "key":
+            return UNPACED
+        limits = caller.limits
+        if limits.messages is None and limits.bytes is None:
+            return self
+        return Paces(
+            self.messages if limits.messages is None else rate_of(limits.messages),
+            self.bytes if limits.bytes is None else rate_of(limits.bytes),
+        )
+
 
 UNPACED = Paces()
 
 
-def paces_of(messages: float | None, size: float | None) -> Paces:
-    """The paces that settings or a token mean, where 0 is none."""
-    return Paces(rate_of(messages), rate_of(size))
+def paces_of(messages: float, size: float) -> Paces:
+    """The paces that settings mean, where 0 is none."""
+    return Paces(rate_of(messages), rate_of(size)) if messages or size else UNPACED
 
 
 class Meter:
@@ -52,10 +65,21 @@ class Meter:
                 return _too_many("bytes", paces.bytes, wait, "byte_rate")
         return None
 
-    def charge(self, paces: Paces, now: float, messages: int) -> None:
-        """Count in *messages* more that came inside of the last one."""
-        if paces.messages is not None and messages:
+    def charge(self, paces: Paces, now: float, messages: int, size: int) -> None:
+        """Count in so many *messages* of *size* bytes together that are taken in any case."""
+        if paces.messages is not None:
             self._messages.charge(paces.messages, now, messages)
+        if paces.bytes is not None:
+            self._bytes.charge(paces.bytes, now, size)
+
+    def debt(self, paces: Paces, now: float) -> float:
+        """Seconds until what was taken beyond the paces is made up for."""
+        debt = 0.0
+        if paces.messages is not None:
+            debt = self._messages.debt(paces.messages, now)
+        if paces.bytes is not None:
+            debt = max(debt, self._bytes.debt(paces.bytes, now))
+        return debt
 
     def _refuse(self, now: float, seconds: float) -> None:
         # However large a message is, it is one mistake.
@@ -63,11 +87,11 @@ class Meter:
 
     def is_given_up(self, now: float) -> bool:
         """Whether the client goes on sending, whatever it is told."""
-        return self._refused.ahead(now) > PATIENCE
+        return self._refused.debt(_SECONDS, now) > PATIENCE
 
 
 # What is refused, in seconds' worth: as much as the pace lets through is forgiven.
-_SECONDS = Rate(1.0)
+_SECONDS = Rate(1.0, 0.0)
 
 
 class Meters:

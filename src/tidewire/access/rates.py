@@ -50,9 +50,9 @@ class Bucket:
         """Take *count* tokens, whether or not they are there."""
         self._full_at = max(self._full_at, now) + count / rate.per_second
 
-    def ahead(self, now: float) -> float:
-        """Seconds until it is full."""
-        return max(self._full_at - now, 0.0)
+    def debt(self, rate: Rate, now: float) -> float:
+        """Seconds until what was taken without being there is paid back."""
+        return max(self._full_at - now - rate.seconds, 0.0)
 
 
 class Buckets:

@@ -72,13 +72,15 @@ Event = Text | Binary | Ping | Pong | Closing
 class ProtocolError(Exception):
     """The client broke the protocol or a limit; close with ``code`` and ``reason``.
 
-    ``before``: what came before it in the same bytes, and still counts.
+    ``before``: what came before it in the same bytes, and still counts. ``refusal``: which limit
+    was broken, as metrics name it.
     """
 
-    def __init__(self, code: int, reason: str) -> None:
+    def __init__(self, code: int, reason: str, refusal: str | None = None) -> None:
         super().__init__(f"{code} {reason}")
         self.code = code
         self.reason = reason
+        self.refusal = refusal
         self.before: list[Event] = []
 
 
@@ -218,12 +220,12 @@ class FrameParser:
         available = len(buffer)
         while available - position >= 2:
             first, second = buffer[position], buffer[position + 1]
+            self._check_start(first, second)
             size = second & 0x7F
             begin = position + 2
             if size >= 126:
                 extended = 2 if size == 126 else 8
                 if available - begin < extended:
-                    self._check_head(first, second, 0)
                     break
                 size = int.from_bytes(buffer[begin : begin + extended], "big")
                 if size < (126 if extended == 2 else 65536):
@@ -231,7 +233,8 @@ class FrameParser:
                 if size >= 1 << 63:
                     raise ProtocolError(1002, "length over 63 bits")
                 begin += extended
-            self._check_head(first, second, size)
+            if self._size + size > self._max_size:
+                self._check_size(first, size)
             end = begin + 4 + size
             if end > available:
                 self._check_incomplete(first, buffer, begin)
@@ -272,8 +275,8 @@ class FrameParser:
             return None
         return Text(payload)
 
-    def _check_head(self, first: int, second: int, size: int) -> None:
-        """Refuse what can be refused from a frame's header (sections 5.2, 5.4 and 5.5)."""
+    def _check_start(self, first: int, second: int) -> None:
+        """Refuse what can be refused from a frame's first two bytes (sections 5.2, 5.4, 5.5)."""
         opcode = first & 0x0F
         if not second & MASK:
             raise ProtocolError(1002, "frames from a client must be masked")
@@ -284,7 +287,7 @@ class FrameParser:
                 raise ProtocolError(1002, f"unknown opcode {opcode:#x}")
             if not first & FIN:
                 raise ProtocolError(1002, "control frame in fragments")
-            if size > MAX_CONTROL or second & 0x7F >= 126:
+            if second & 0x7F > MAX_CONTROL:
                 raise ProtocolError(1002, "control frame over 125 bytes")
             if first & RSV1:
                 raise ProtocolError(1002, "control frame compressed")
@@ -295,15 +298,24 @@ class FrameParser:
             if first & RSV1:
                 raise ProtocolError(1002, "reserved bit set in a continuation")
             if self._fragments >= self._max_fragments:
-                raise ProtocolError(1009, f"more than {self._max_fragments} fragments")
+                reason = f"more than {self._max_fragments} fragments"
+                raise ProtocolError(1009, reason, "fragments")
         elif opcode > BINARY:
             raise ProtocolError(1002, f"unknown opcode {opcode:#x}")
         elif self._parts is not None:
             raise ProtocolError(1002, "a new message inside a fragmented one")
+
+    def _check_size(self, first: int, size: int) -> None:
+        """Refuse a frame of *size* bytes that would make a message too large."""
+        if first & 0x0F >= CLOSE:
+            return
         # What is compressed may have some more bytes than what it inflates to, if that is random.
         slack = (self._max_size >> 10) + 64 if first & RSV1 or self._compressed else 0
         if self._size + size > self._max_size + slack:
-            raise ProtocolError(1009, f"message over {self._max_size} bytes")
+            raise self._too_large()
+
+    def _too_large(self) -> ProtocolError:
+        return ProtocolError(1009, f"message over {self._max_size} bytes", "message_size")
 
     def _check_incomplete(self, first: int, buffer: bytes | bytearray, begin: int) -> None:
         """Refuse text that is wrong before the rest of its frame is there (section 8.1).
@@ -371,7 +383,7 @@ class FrameParser:
         except zlib.error:
             raise ProtocolError(1007, "compressed data is broken") from None
         if inflater.unconsumed_tail or len(data) >= room:
-            raise ProtocolError(1009, f"message over {self._max_size} bytes")
+            raise self._too_large()
         # A sender may end its data with a final block and one more byte (RFC 7692, 7.2.3.4). zlib
         # keeps whatever else follows it, without a bound, and it would be lost to the message.
         if inflater.unused_data.removesuffix(_TAIL) not in (b"", b"\x00"):

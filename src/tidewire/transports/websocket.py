@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from tidewire.access.rates import Bucket
 from tidewire.hub import Holding, Hub
 from tidewire.model.envelope import Close
 from tidewire.transports.dialogue import Dialogue, Rules
 from tidewire.transports.frames import Frames
 from tidewire.transports.framing import (
     PING,
-    PONG,
     TEXT,
     Binary,
     Closing,
@@ -24,6 +24,8 @@ from tidewire.transports.framing import (
     close_frame,
     frame,
 )
+from tidewire.transports.gate import Gate
+from tidewire.transports.pacing import PIECE, TOO_MANY_CONTROLS, floods, pongs
 from tidewire.transports.wire import Wire
 
 CLOSING_SECONDS = 2.0  # for the client to answer a close frame
@@ -43,9 +45,11 @@ class WebSocket:
         "_carries",
         "_closing",
         "_closing_until",
+        "_controls",
         "_dialogue",
         "_due",
         "_form",
+        "_gate",
         "_heartbeat",
         "_holding",
         "_hub",
@@ -53,6 +57,7 @@ class WebSocket:
         "_pinged",
         "_retry",
         "_rules",
+        "_spent",
         "_unanswered",
         "_wire",
         "session",
@@ -66,6 +71,7 @@ class WebSocket:
         parser: FrameParser,
         *,
         holding: Holding,
+        gate: Gate,
         rules: Rules,
         heartbeat: Heartbeat,
         now: float,
@@ -78,8 +84,10 @@ class WebSocket:
         self._parser = parser
         self._holding = holding
         self.session = holding.session
+        self._gate = gate
         self._rules = rules
         self._dialogue: Dialogue | None = None  # most clients never send a command
+        self._controls: Bucket | None = None  # of pings and pongs
         self._heartbeat = heartbeat
         self._retry = retry
         self._due = now + heartbeat.interval
@@ -87,39 +95,70 @@ class WebSocket:
         self._unanswered = False  # nothing has come since that ping
         self._closing = False
         self._closing_until: float | None = 0.0
+        self._spent = False  # nothing that comes counts any more
 
     # Stream
 
     def feed(self, data: bytes) -> None:
         self._unanswered = False  # whatever the client sends shows that it is there
+        if len(data) <= PIECE:
+            self._read(data)
+            return
+        for begin in range(0, len(data), PIECE):
+            if not self._spent:
+                self._read(data[begin : begin + PIECE])
+
+    def _read(self, data: bytes) -> None:
         try:
             events = self._parser.feed(data)
         except ProtocolError as error:
             self._take(error.before)
+            if error.refusal is not None and not self._closing:
+                self._rules.pacing.refusals[error.refusal] += 1
             self._end(error.code, error.reason)
             return
         self._take(events)
 
     def _take(self, events: list[Event]) -> None:
+        pings: list[bytes] = []  # in a run, without an answer yet
         for event in events:
             kind = type(event)
+            if pings and kind is not Ping:
+                self._answer(pings)
             if kind is self._carries:
                 if not self._closing:
                     self._command(event.data)  # type: ignore[union-attr]
             elif kind is Ping:
-                if not self._closing:
-                    self._wire.interject(frame(PONG, event.data))  # type: ignore[union-attr]
+                if not self._closing and self._takes_control():
+                    pings.append(event.data)  # type: ignore[union-attr]
             elif kind is Pong:
-                if not self._closing:
+                if not self._closing and self._takes_control():
                     self._holding.confirm(event.data)  # type: ignore[union-attr]
             elif kind is Closing:
                 self._closed_by_client(event)  # type: ignore[arg-type]
             elif not self._closing:
-                if kind is Binary and self._dialogue is not None and self._dialogue.uploading:
-                    self._dialogue.uploading.frame(event.data)  # type: ignore[union-attr]
+                dialogue = self._dialogue
+                if kind is Binary and dialogue is not None and dialogue.uploading:
+                    dialogue.chunk(dialogue.uploading, event.data)  # type: ignore[union-attr]
                     continue
                 what = "text" if self._carries is Text else "binary frames"
                 self._end(1003, f"this subprotocol carries {what} only")
+        if pings:
+            self._answer(pings)
+
+    def _answer(self, pings: list[bytes]) -> None:
+        if not self._closing:
+            self._wire.interject(pongs(pings))
+        pings.clear()
+
+    def _takes_control(self) -> bool:
+        """Count in a ping or a pong; who sends too many of them is sent away."""
+        if self._controls is None:
+            self._controls = Bucket()
+        if not floods(self._controls, self._rules.pacing):
+            return True
+        self.end(4429, TOO_MANY_CONTROLS, again=True)
+        return False
 
     def resume(self) -> None:
         self.session.resume()
@@ -183,8 +222,9 @@ class WebSocket:
         if not self._closing:
             self._closing = True
             self._wire.write(close_frame(code, reason))
-            if code in (1002, 1007, 1009):
-                self._wire.linger()  # what follows on the wire cannot be read any more
+            if code in (1002, 1007, 1009, 4429):
+                self._spent = True
+                self._wire.linger()  # what follows on the wire cannot, or need not, be read
 
     def _close_session(self) -> None:
         self._holding.close()
@@ -194,5 +234,7 @@ class WebSocket:
 
     def _command(self, data: bytes) -> None:
         if self._dialogue is None:
-            self._dialogue = Dialogue(self._wire, self._hub, self._form, self._holding, self._rules)
+            self._dialogue = Dialogue(
+                self._wire, self._hub, self._form, self._holding, self._gate, self._rules
+            )
         self._dialogue.command(data)

@@ -33,6 +33,10 @@ class Wire(Protocol):
         """*reason* to stop reading is gone."""
         ...
 
+    def end(self, code: int, reason: str, *, again: bool) -> None:
+        """End the stream, saying why; *again*: the client may come back."""
+        ...
+
     def close(self) -> None:
         """Close once everything written has been sent."""
         ...
@@ -58,5 +62,6 @@ class Responder(Protocol):
         ...
 
 
+PACED = 16  # the reason for which a stream stops reading: so much came that the pace is exceeded
 STORING = 8  # the reason for which a stream stops reading: what was uploaded is being written
 BUSY = 4  # the reason for which a stream stops reading: too many commands under way
