@@ -27,8 +27,6 @@ PIECE = 16 << 10
 _AROUND_CHUNK = 12
 """Bytes that a chunk may have around its data: a size of 8 digits, and two line ends."""
 
-_LINES = {"1.1": b"%b %b HTTP/1.1\r\n", "1.0": b"%b %b HTTP/1.0\r\n"}
-
 _SINGLE = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"content-type", b"authorization", b"origin"}
 )
@@ -70,11 +68,9 @@ class RequestReader:
         "_length",
         "_limits",
         "_most_unfinished",
-        "_next",
         "_parser",
         "_refused",
         "_repeated",
-        "_seen",
         "_size",
         "_target",
         "_trailer",
@@ -99,8 +95,6 @@ class RequestReader:
         self._refused = False  # the body is read of a request that wishes for another protocol
         self._done: list[Request] = []
         self._most_unfinished = limits.head_size + limits.target_size
-        self._seen = b""  # what came now, and before it of a head that had begun
-        self._next: int | None = 0  # where a request begins in that; None: somewhere
         # The message that is being read
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
@@ -142,9 +136,7 @@ class RequestReader:
         more = self._parse(data)
         if self.rest is not None and not self._refused and self._length != 0:
             rest, self.rest = self.rest, None
-            self._seen, self._next = b"", 0
             more = self._parse(self._without_upgrade(done.pop()) + rest)
-        self._forget_seen()
         if more and began == self.state == IDLE and len(done) == 1:
             self._remember(data, done[0])
         return done
@@ -154,7 +146,6 @@ class RequestReader:
 
     def _parse(self, data: bytes) -> bool:
         """Give *data* to the parser; whether more can be read after it."""
-        self._seen += data
         for begin in range(0, len(data), PIECE):
             piece = data[begin : begin + PIECE]
             began, size, done = self.state, self._size, len(self._done)
@@ -176,21 +167,6 @@ class RequestReader:
             if self._is_spent():
                 return False
         return True
-
-    def _forget_seen(self) -> None:
-        """Keep of what was seen the beginning of a head, and where the next request begins."""
-        if self.state == HEAD:
-            if self._next is None:
-                self._seen = self._seen[-self._most_unfinished - PIECE :]
-            else:
-                self._seen = self._seen[self._next :]
-                self._next = 0
-        else:
-            if self.state == IDLE:
-                self._next = 0
-            elif self._next is not None:
-                self._next -= len(self._seen)
-            self._seen = b""
 
     def _without_upgrade(self, request: Request) -> bytes:
         """The head of *request*, for a new parser to read its body, and nothing behind it.
@@ -272,10 +248,9 @@ class RequestReader:
     def on_headers_complete(self) -> None:
         parser, headers = self._parser, self._headers
         version = parser.get_http_version()
-        if version not in _LINES:
+        if version not in ("1.1", "1.0"):
             raise bad_http(f"HTTP/{version} is not spoken here: use HTTP/1.1")
         method = parser.get_method()
-        begin = self._check_line(_LINES[version] % (method, self._target))
         if b"host" not in headers and version == "1.1":
             raise bad_http("the header Host is missing")
         target, host = check_target(method, self._target, headers.get(b"host"))
@@ -289,8 +264,6 @@ class RequestReader:
         self.state = BODY
         self._unfinished = self._size = 0
         self._length = body_length(version, headers, upgrade=request.upgrade)
-        end = self._seen.find(b"\r\n\r\n", begin) + 4
-        self._next = None if self._length is None else end + self._length
         if self._length == 0:
             self._body_limit = 0
             return
@@ -299,20 +272,6 @@ class RequestReader:
             raise self._body_too_large()
         if version == "1.1" and headers.get(b"expect", b"").lower() == b"100-continue":
             self.wants_continue = True
-
-    def _check_line(self, line: bytes) -> int:
-        """Where the request that is being read begins among what was seen: with *line*.
-
-        The parser also takes RTSP, and several spaces for one.
-        """
-        begin = self._next
-        if begin is None:  # where chunks end is known to the parser alone
-            begin = max(0, self._seen.find(line))
-        while self._seen.startswith(b"\r\n", begin):
-            begin += 2
-        if not self._seen.startswith(line, begin):
-            raise bad_http("a request begins with a method, a space, a target, a space, HTTP/1.1")
-        return begin
 
     def on_chunk_header(self) -> None:
         self._unfinished = max(0, self._unfinished - _AROUND_CHUNK)
