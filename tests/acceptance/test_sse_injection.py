@@ -125,6 +125,7 @@ def check_profile(body: bytes) -> None:
         names = [line.partition(b":")[0] for line in lines]
         assert set(names) <= {b"event", b"id", b"retry", b"data"}, block
         assert names.count(b"id") == 1, block
+        assert names[-1] == b"id", block
         assert names.count(b"event") <= 1, block
         assert b"data" in names, block
         assert (b"retry" in names) == (index == 0), block
@@ -306,7 +307,7 @@ def test_retry_and_heartbeat_as_set(start: StartServer) -> None:
     assert ready["heartbeat"] == 200
     assert "timeout" not in ready  # an event stream's client cannot answer
     assert events == with_httpx_sse(body)
-    assert re.search(rb"\n\n(:\n)+id: ", body), "a heartbeat has a blank line after it"
+    assert re.search(rb"\n\n(:\n)+data: ", body), "a heartbeat has a blank line after it"
 
 
 def test_a_vanished_listener_is_noticed(start: StartServer) -> None:

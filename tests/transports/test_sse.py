@@ -57,6 +57,7 @@ def check_profile(data: bytes) -> None:
     for block in data.removesuffix(b"\n\n").split(b"\n\n"):
         names = [line.partition(b":")[0] for line in block.split(b"\n")]
         assert names.count(b"id") == 1
+        assert names[-1] == b"id"
         assert names.count(b"event") <= 1
         assert b"data" in names
         assert set(names) <= {b"event", b"id", b"retry", b"data"}
@@ -71,13 +72,13 @@ def check_profile(data: bytes) -> None:
 
 def test_a_message_byte_by_byte() -> None:
     assert plain.messages([message()]) == (
-        b"id: epoch1-1000000\ndata: " + ENVELOPE % b"1" + b"\n\n"
+        b"data: " + ENVELOPE % b"1" + b"\nid: epoch1-1000000\n\n"
     )
 
 
 def test_a_message_with_an_event_name() -> None:
     data = plain.messages([message(event="headline")])
-    assert data.startswith(b"event: headline\nid: epoch1-1000000\ndata: {")
+    assert data.startswith(b"event: headline\ndata: {")
     check_profile(data)
     (event,), retry = parsed(data)
     assert (event.type, event.last_event_id, retry) == ("headline", CURSOR, None)
@@ -159,7 +160,7 @@ def test_any_value_comes_through(value: object, event: str | None) -> None:
 def test_a_raw_string_is_its_text(text: str, lines: list[str]) -> None:
     wire = raw.messages([message(json.dumps(text).encode())])
     expected = b"".join(b"data: %b\n" % line.encode() for line in lines)
-    assert wire == b"id: epoch1-1000000\n" + expected + b"\n"
+    assert wire == expected + b"id: epoch1-1000000\n\n"
     check_profile(wire)
     (event,), _ = parsed(wire)
     assert event == Event("message", "\n".join(lines), CURSOR)
@@ -175,12 +176,12 @@ def test_any_raw_string_comes_through(text: str) -> None:
 
 @pytest.mark.parametrize("data", [b"1", b"null", b"[1, 2]", b'{"a":"b\\nc"}', b"1.50"])
 def test_other_raw_data_is_its_json(data: bytes) -> None:
-    assert raw.messages([message(data)]) == b"id: epoch1-1000000\ndata: %b\n\n" % data
+    assert raw.messages([message(data)]) == b"data: %b\nid: epoch1-1000000\n\n" % data
 
 
 def test_raw_binary_is_its_base64() -> None:
     wire = raw.messages([message(b'"AP8="', binary=True, event="image")])
-    assert wire == b"event: image\nid: epoch1-1000000\ndata: AP8=\n\n"
+    assert wire == b"event: image\ndata: AP8=\nid: epoch1-1000000\n\n"
 
 
 # Control envelopes
@@ -207,9 +208,9 @@ def test_control_envelopes(envelope: Control, name: str, retry: int | None, form
 
 def test_ready_byte_by_byte() -> None:
     assert plain.control(Ready(CURSOR, "s", False, ("news",)), CURSOR) == (
-        b"event: tidewire.ready\nid: epoch1-1000000\nretry: 3000\n"
+        b"event: tidewire.ready\nretry: 3000\n"
         b'data: {"type":"ready","id":"epoch1-1000000","session":"s","recovered":false,'
-        b'"channels":["news"]}\n\n'
+        b'"channels":["news"]}\nid: epoch1-1000000\n\n'
     )
 
 

@@ -1,9 +1,10 @@
 """Server-Sent Events (WHATWG HTML section 9.2): how envelopes stand in an event stream.
 
 Rules that keep common parsers right, beyond what the standard asks: lines end in LF only; one
-blank line after each event and nowhere else; every event has an id; ``retry`` stands inside the
-first event; a heartbeat is a comment line without a blank line after it, which some parsers
-would take for an empty event.
+blank line after each event and nowhere else; every event has an id, as its last line, because
+some clients take it for theirs as soon as they have read it, and ask for what comes after it when
+the rest of the event is cut off; ``retry`` stands inside the first event; a heartbeat is a comment
+line without a blank line after it, which some parsers would take for an empty event.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Events:
         ids = [before] * (len(parts) - 1) + [message.cursor]
         return b"".join(
             [
-                self.wrap(b"event: tidewire.fragment\nid: %b\ndata: %b\n\n" % (id, part))
+                self.wrap(b"event: tidewire.fragment\ndata: %b\nid: %b\n\n" % (part, id))
                 for id, part in zip(ids, parts, strict=True)
             ]
         )
@@ -74,7 +75,7 @@ class Events:
             event = b"" if message.event is None else b"event: %b\n" % message.event.encode()
         whole = not self._raw or message.gap is not None
         body = b"data: %b\n" % message.envelope if whole else _raw_lines(message)
-        return b"%bid: %b\n%b\n" % (event, message.cursor, body)
+        return b"%b%bid: %b\n\n" % (event, body, message.cursor)
 
     def control(self, envelope: Control, cursor: str) -> bytes:
         retry = b""
@@ -84,8 +85,8 @@ class Events:
             retry = b"retry: %d\n" % envelope.retry
         kind = type(envelope).__struct_config__.tag
         return self.wrap(
-            b"event: tidewire.%b\nid: %b\n%bdata: %b\n\n"
-            % (str(kind).encode(), cursor.encode(), retry, encode_control(envelope))
+            b"event: tidewire.%b\n%bdata: %b\nid: %b\n\n"
+            % (str(kind).encode(), retry, encode_control(envelope), cursor.encode())
         )
 
     def heartbeat(self) -> bytes:
