@@ -38,6 +38,7 @@ class HeadTooLarge(TidewireError):
     status = 431
     title = "Request header fields too large"
     code = "head_too_large"
+    refusal = "head_size"
 
 
 class TargetTooLong(TidewireError):
@@ -46,6 +47,7 @@ class TargetTooLong(TidewireError):
     status = 414
     title = "URI too long"
     code = "target_too_long"
+    refusal = "target_size"
 
 
 class _Last(Exception):
@@ -300,4 +302,4 @@ class RequestReader:
         )
 
     def _body_too_large(self) -> TooLarge:
-        return TooLarge(f"a body here may have {self._body_limit} bytes")
+        return TooLarge(f"a body here may have {self._body_limit} bytes", refusal="body_size")
