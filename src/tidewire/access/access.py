@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from tidewire.access.caller import ANONYMOUS, OPEN, RIGHTS, Caller, CallerLimits, Grant
+from tidewire.access.caller import OPEN, RIGHTS, Caller, CallerLimits, Grant
 from tidewire.model import Forbidden, InvalidKey, InvalidToken, NoCredentials
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Access:
         self.revocations = revocations
         self.tickets = tickets
         self.open = keys is None and tokens is None
+        self._stranger = Caller("anonymous")
         self._keys = keys
         self._tokens = tokens
         self._users: dict[str, tuple[Claims, Caller]] = {}
@@ -73,7 +74,7 @@ class Access:
         if shown.ticket is not None:
             return None
         if self.rights.for_anyone:
-            return ANONYMOUS
+            return self._stranger
         raise NoCredentials("show who you are: send a token or a key", why="nothing was shown")
 
     async def caller_later(self, shown: Credentials) -> Caller:

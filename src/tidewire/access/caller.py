@@ -112,9 +112,6 @@ class Caller:
 OPEN = Caller("open", scopes=SCOPES)
 """Everybody, where no credentials are configured."""
 
-ANONYMOUS = Caller("anonymous")
-"""Who shows no credentials where others have some."""
-
 
 def owner_name(user: str) -> str:
     """A user's id as it stands behind the ``#`` of a channel.

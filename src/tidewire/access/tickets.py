@@ -112,7 +112,7 @@ def _refused(why: str) -> InvalidTicket:
 
 def _key(ticket: str) -> str:
     """Who reads the log's file finds no ticket that could be used."""
-    return hashlib.sha256(ticket.encode()).hexdigest()
+    return hashlib.sha256(ticket.encode(errors="replace")).hexdigest()
 
 
 # Changes of records: they may run on another thread, and more than once.

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tidewire.access.access import Access
-from tidewire.access.caller import ANONYMOUS, Caller
+from tidewire.access.caller import Caller
 from tidewire.access.origins import Origins, is_loopback
 from tidewire.access.paces import paces_of
 from tidewire.access.rates import rate_of
@@ -335,7 +335,7 @@ def _post(handler: Handler, needs: Needs) -> dict[bytes, Endpoint]:
 def refuse_scope(caller: Caller, scope: str) -> NoReturn:
     """Tell *caller* that this is for keys with a *scope*."""
     logger.info("refused to %s: it has no scope %s", caller, scope)
-    if caller is ANONYMOUS:
+    if caller.kind == "anonymous":
         raise NoCredentials("show who you are: send a key", why=f"it takes the scope {scope}")
     raise Forbidden("this is for keys of back ends that have the scope for it")
 
