@@ -116,6 +116,12 @@ def test_no_bytes_are_no_event() -> None:
     assert parse(b"") == []
 
 
+def test_which_rule_is_broken_first_does_not_depend_on_the_pieces() -> None:
+    one_too_many = head(CONTINUATION, 1 << 63)
+    data = client_frame(TEXT, b"a", fin=False) + one_too_many
+    assert refusal(data, max_fragments=1) == (1009, "more than 1 fragments")
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -354,7 +354,7 @@ class FrameParser:
             self._opcode = opcode
             self._compressed = bool(first & RSV1)
             self._parts = []
-        assert self._parts is not None  # _check_head saw to it
+        assert self._parts is not None  # _check_start saw to it
         self._fragments += 1
         final = bool(first & FIN)
         if self._compressed:
