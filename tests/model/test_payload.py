@@ -162,10 +162,25 @@ def test_other_escapes_are_left_as_they_are(text: bytes) -> None:
     assert one_line(text) == text
 
 
-@pytest.mark.parametrize("text", [b"1" * 5000, b"[-%b]" % (b"9" * 4301)])
-def test_an_integer_that_clients_cannot_read_is_refused(text: bytes) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"1" * 5000,
+        b"[-%b]" % (b"9" * 4301),
+        b"1e400",
+        b"[-1E+309]",
+        b"2e0000308",
+        b"9" * 309 + b".0",
+    ],
+)
+def test_a_number_that_some_client_could_not_read_is_refused(text: bytes) -> None:
     with pytest.raises(BadRequest):
         one_line(text)
+
+
+@pytest.mark.parametrize("text", [b"1e308", b"-1.7e308", b"1e-400", b'"1e400"', b"9" * 309])
+def test_what_has_a_nearest_double_passes(text: bytes) -> None:
+    assert one_line(text) == text
 
 
 @pytest.mark.parametrize("text", [b"1" * 4299, b'"%b"' % (b"1" * 5000)])

@@ -20,8 +20,6 @@ MAX_VERSION = 1 << 53  # the last that a JavaScript number counts to
 _LF, _CR, _BACKSLASH = b"\n\r\\"
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-# Past this length Python refuses to read an integer. Looked for only where a run of digits begins.
-_LONG_NUMBER = re.compile(rb"(?<![0-9])[0-9]{4300}")
 _NEITHER_QUOTE_NOR_BRACKET = bytes(set(range(256)) - set(b'"[]{}'))
 
 
@@ -51,19 +49,20 @@ def check_depth(json: bytes, most: int) -> None:
 
 
 def one_line(json: bytes) -> bytes:
-    """JSON text that a decoder has accepted, without line breaks between its tokens.
+    """JSON text, of which the syntax is known to be right, without line breaks between its tokens.
 
     Raises:
-        BadRequest: if it has a lone surrogate or a number no client could read.
+        BadRequest: if it has a lone surrogate, or a number beyond a double's range or of thousands
+            of digits: some client could not read it, and would be stuck at this message.
     """
+    # A whole decoding is cheaper than any search for what is wrong: 0.5 ms for 1 MiB of text.
+    try:
+        msgspec.json.decode(json)
+    except (ValueError, msgspec.MsgspecError, RecursionError) as error:
+        raise BadRequest(f"the data is not JSON that every client can read: {error}") from None
     # Single bytes are looked for as numbers: a quarter of the time of a search for bytes.
     if _LF in json or _CR in json:
-        json = msgspec.json.format(json, indent=-1)
-    if (_BACKSLASH in json and b"\\u" in json) or (len(json) >= 4300 and _LONG_NUMBER.search(json)):
-        try:
-            msgspec.json.decode(json)
-        except (ValueError, msgspec.MsgspecError) as error:
-            raise BadRequest(f"the data is not JSON that every client can read: {error}") from None
+        return msgspec.json.format(json, indent=-1)
     return json
 
 
