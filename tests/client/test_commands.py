@@ -67,3 +67,5 @@ def test_messagepack_shows_as_the_json_that_others_get() -> None:
     assert json.loads(binary.json) == packed | {"data": "AP8=", "encoding": "base64"}
     with pytest.raises(Refused, match="not a Tidewire envelope"):
         parse_packed(b'{"type":"ready"}')
+    with pytest.raises(Refused, match="not a Tidewire envelope"):
+        parse_packed(msgspec.msgpack.encode({"type": "ready", "id": "?"}).replace(b"?", b"\xff"))

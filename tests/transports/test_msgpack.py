@@ -202,6 +202,7 @@ def test_a_batch_of_publications() -> None:
             ),
             1,
         ),
+        (b"\x82\xa4type\xa4ping\xa3ref\xa1\xff", None),
     ],
 )
 def test_what_is_no_command(data: bytes, ref: object) -> None:

@@ -117,6 +117,9 @@ Event = Received | Reached
 _KNOWN = Message | Ready | Gap | Close | Fragment
 _TYPES = frozenset({"message", "ready", "gap", "close", "fragment"})
 
+# MessagePack whose text is not UTF-8 raises an error of Python's own.
+_BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 _Decode = Callable[[bytes], Any]
 _json: tuple[_Decode, _Decode]
 _json = msgspec.json.Decoder(_KNOWN).decode, msgspec.json.Decoder(Other).decode
@@ -146,10 +149,10 @@ def _parse(raw: bytes, known: _Decode, other: _Decode) -> Envelope:
     envelope: Envelope
     try:
         envelope = known(raw)
-    except msgspec.DecodeError as error:
+    except _BROKEN as error:
         try:
             unknown: Other = other(raw)
-        except msgspec.DecodeError:
+        except _BROKEN:
             unknown = Other("")
         if not unknown.type or unknown.type in _TYPES:
             shown = raw[:80].decode("utf-8", "replace")

@@ -110,7 +110,7 @@ class MsgpackCodec:
     def ref_of(self, data: bytes) -> Ref:
         try:
             return _decode_head(data).ref
-        except (msgspec.MsgspecError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
 
 
