@@ -370,6 +370,15 @@ def test_files_that_cannot_be_read(directory: Path) -> None:
     assert problems(config=latin) == [f"{latin}: not UTF-8 at byte 8"]
 
 
+def test_text_that_cannot_be_written_down() -> None:
+    assert problems({"engine": "sqlite:///\udcff"}) == ["--engine: not UTF-8"]
+    environ = {"TIDEWIRE_ALLOWED_ORIGINS": "https://\udce4.example"}
+    assert problems({}, environ) == ["TIDEWIRE_ALLOWED_ORIGINS: not UTF-8"]
+    half = r'{"a": {"conflate_by": "\ud800"}}'
+    [problem] = problems({}, {"TIDEWIRE_NAMESPACES": half})
+    assert problem.startswith("namespaces: ")
+
+
 def test_all_problems_are_told_at_once(directory: Path) -> None:
     write(directory, "port = -1\nprot = 1\n")
     environ = {"TIDEWIRE_ECHO": "x", "TIDEWIRE_ECO": "true"}

@@ -110,7 +110,9 @@ def load(
 
     variables = {variable_name(field): field for field in Settings.model_fields}
     for name in sorted(environ):
-        if name in variables:
+        if name in variables and not _is_utf8(environ[name]):
+            problems.append(f"{name}: not UTF-8")
+        elif name in variables:
             field = variables[name]
             values[field] = _from_text(field, environ[name])
             origins[field] = Origin("variable", name)
@@ -119,7 +121,9 @@ def load(
             problems.append(f"{name}: unknown variable{_near(name, known, ENV_PREFIX)}")
 
     for field, given in (flags or {}).items():
-        if given is not None:
+        if isinstance(given, str) and not _is_utf8(given):
+            problems.append(f"{flag_name(field)}: not UTF-8")
+        elif given is not None:
             values[field] = _from_text(field, given) if isinstance(given, str) else given
             origins[field] = Origin("flag", flag_name(field))
 
@@ -172,13 +176,29 @@ def _from_text(field: str, text: str) -> object:
             return text
         convert = kind
     elif get_origin(kind) is dict:
-        convert = json.loads
+        convert = _from_json
     if convert is None:
         return text
     try:
         return convert(text)
     except (ValueError, RecursionError):
         return text
+
+
+def _from_json(text: str) -> object:
+    value = json.loads(text)
+    if not _is_utf8(json.dumps(value, ensure_ascii=False)):
+        raise ValueError("half of a character")  # as "\\ud800" is
+    return value
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether *text* can be written; what was not UTF-8 in the environment cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _problem(
