@@ -352,7 +352,7 @@ def _options(methods: frozenset[bytes], app: App, request: Request, connection: 
         headers += (
             b"Access-Control-Allow-Origin: %b\r\nAccess-Control-Allow-Methods: %b\r\n"
             b"Access-Control-Allow-Headers: Authorization, Cache-Control, Content-Type, "
-            b"If-Modified-Since, If-None-Match, Last-Event-ID, Prefer, X-API-Key\r\n"
+            b"ETag, If-Modified-Since, If-None-Match, Last-Event-ID, Prefer, X-API-Key\r\n"
             b"Access-Control-Max-Age: 600\r\n" % (request.headers[b"origin"], allowed)
         )
     connection.respond(204, headers, b"")
