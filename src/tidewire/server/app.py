@@ -31,6 +31,7 @@ from tidewire.server import (
     managing,
     metrics,
     negotiating,
+    openapi,
     polls,
     producing,
     streams,
@@ -140,6 +141,7 @@ class App:
             b"/refresh": _post(granting.refresh, "caller"),
             b"/revoke": _post(granting.revoke, "admin"),
             b"/metrics": _get(metrics.metrics, "metrics"),
+            b"/openapi.json": _get(openapi.serve(self.settings), "nothing"),
             b"/healthz": _get(_healthz, "nothing"),
             b"/readyz": _get(_readyz, "nothing"),
         }

@@ -27,6 +27,8 @@ _TEXTUAL = frozenset(
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 _WHOLE = re.compile(r"[0-9]{1,16}", re.ASCII)
 
+MAX_BATCH = 10_000  # messages
+
 MISSING = msgspec.Raw()
 
 
@@ -75,7 +77,7 @@ class Limits(msgspec.Struct, frozen=True):
 
     message_size: int
     json_depth: int
-    batch: int = 10_000
+    batch: int = MAX_BATCH
 
 
 _decode = msgspec.json.Decoder(_Body).decode

@@ -1,0 +1,101 @@
+"""The addresses of publishers, and of those who read and discard what is kept."""
+
+from __future__ import annotations
+
+from tidewire.model.payload import MAX_TTL
+from tidewire.server.openapi.operations import (
+    CHANNEL,
+    NOT_KEPT,
+    Operation,
+    Paths,
+    answer,
+    as_head,
+    query,
+)
+from tidewire.server.openapi.values import Json, ref, whole
+from tidewire.settings import Settings
+from tidewire.transports.history import MAX_HISTORY
+
+_DISCARDED = answer("The log has done it.", ref("Discarded"), NOT_KEPT)
+
+
+def _publish(settings: Settings) -> Operation:
+    content: Json = {
+        "application/json": {"schema": {"oneOf": [ref("Publication"), ref("Batch")]}},
+        "text/plain": {"schema": {"type": "string"}},
+        "application/octet-stream": {"schema": {}},
+    }
+    return Operation(
+        "postPublish",
+        "publish",
+        "Publish one message, or a batch",
+        {200: answer("The log holds it.", {"oneOf": [ref("Receipt"), ref("Receipts")]}, NOT_KEPT)},
+        "Without parameters the body is a publication or a batch, whatever its content type. With "
+        "`channel` it is the data itself: JSON as it is, text as a string, everything else as "
+        f"bytes. A message may have {settings.max_message_size} bytes, and JSON "
+        f"{settings.max_json_depth} levels.",
+        parameters=(
+            query("channel", ref("Channel"), "Take the body as the data of one message."),
+            query("event", ref("Event")),
+            query("key", ref("Key")),
+            query("ttl", {"type": "number", "minimum": 0.001, "maximum": MAX_TTL}, "Seconds."),
+            query("version", ref("Version")),
+        ),
+        body={"required": True, "content": content},
+        refusals={
+            400: (
+                "invalid_channel",
+                "invalid_event",
+                "invalid_key",
+                "invalid_ttl",
+                "invalid_version",
+                "invalid_base64",
+                "too_deep",
+            ),
+            503: ("engine_unavailable",),
+        },
+    )
+
+
+_HISTORY = Operation(
+    "getHistory",
+    "history",
+    "Kept messages of a channel, oldest first, in pages",
+    {200: answer("A page; it ends at 4 MiB, too.", ref("HistoryPage"), NOT_KEPT)},
+    parameters=(
+        CHANNEL,
+        query("cursor", ref("Cursor"), "Where the page begins: that of the page before."),
+        query("since", ref("Since"), "Where to begin without a cursor; without it: `start`."),
+        query("limit", whole(1, MAX_HISTORY) | {"default": 100}, "Messages on the page."),
+    ),
+    refusals={
+        400: ("invalid_channel", "invalid_cursor", "invalid_since", "invalid_limit"),
+        503: ("engine_unavailable",),
+    },
+)
+
+
+def paths(settings: Settings) -> Paths:
+    """The operations on these addresses."""
+    refused: dict[int, tuple[str, ...]] = {400: ("invalid_channel",), 503: ("engine_unavailable",)}
+    purge = Operation(
+        "deleteHistory",
+        "admin",
+        "Discard every message of a channel; `seq` counts on",
+        {200: _DISCARDED},
+        parameters=(CHANNEL,),
+        refusals=refused,
+    )
+    forget = Operation(
+        "deleteChannels",
+        "admin",
+        "Forget a channel: `seq` begins at 1 again",
+        {200: _DISCARDED},
+        parameters=(CHANNEL,),
+        refusals=refused,
+    )
+    return {
+        "/publish": {"post": _publish(settings)},
+        "/history": {"get": _HISTORY, "head": as_head(_HISTORY), "delete": purge},
+        "/channels": {"delete": forget},
+    }
