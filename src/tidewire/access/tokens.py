@@ -156,7 +156,8 @@ class Tokens:
             check_addressee(members, self._audience, self._issuer)
         except (ValueError, BadRequest) as error:
             # Nobody but the issuer could have written it, so it may be told: it has to mend it.
-            raise InvalidToken(f"the token cannot be used: {error}", why=str(error)) from None
+            why = str(error) if isinstance(error, BadRequest) else f"claims: {error}"
+            raise InvalidToken(f"the token cannot be used: {why}", why=why) from None
         check_expiry(claims.expires, now, leeway)
         check_begin(claims, now, leeway)
         return claims

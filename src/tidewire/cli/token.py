@@ -89,4 +89,4 @@ def _granted(text: str) -> tuple[str, list[str]]:
             f"{text!r} has no rights; write it as '{text}=subscribe,publish'",
             param_hint="--channel",
         )
-    return pattern, [right.strip() for right in rights.split(",") if right.strip()]
+    return pattern.strip(), [right.strip() for right in rights.split(",") if right.strip()]
