@@ -9,7 +9,7 @@ import msgspec
 
 from tidewire import __version__
 from tidewire.server.openapi import admitting, consuming, operating, publishing, subscribing
-from tidewire.server.openapi.operations import written
+from tidewire.server.openapi.operations import Paths, written
 from tidewire.server.openapi.values import Json, schemas
 from tidewire.server.request import Handler, Request
 from tidewire.server.response import JSON, NO_SNIFF
@@ -35,16 +35,22 @@ _ABOUT = (
 )
 
 
+def groups(settings: Settings) -> dict[str, Paths]:
+    """The operations of a server with these *settings*, by the tag of their group."""
+    return {tag: group.paths(settings) for tag, group in _GROUPS.items()}
+
+
 def document(settings: Settings) -> Json:
     """The OpenAPI 3.1 document of a server with these *settings*."""
-    paths: Json = {}
     shared = _Shared()
-    for tag, group in _GROUPS.items():
-        for path, operations in group.paths(settings).items():
-            paths[path] = {
-                method: shared.out_of(written(operation, tag))
-                for method, operation in operations.items()
-            }
+    paths = {
+        path: {
+            method: shared.out_of(written(operation, tag))
+            for method, operation in operations.items()
+        }
+        for tag, group in groups(settings).items()
+        for path, operations in group.items()
+    }
     schemes = _schemes(settings)
     return {
         "openapi": "3.1.0",
