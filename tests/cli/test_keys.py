@@ -10,6 +10,7 @@ import pytest
 
 from tests.cli.commands import Result, run
 from tidewire.access.api_keys import ApiKey, ApiKeys
+from tidewire.access.api_keys_file import KeyEntry, change_keys, hash_of
 from tidewire.access.caller import SCOPES
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ def test_the_file_is_the_one_of_the_settings(tmp_path: Path) -> None:
     ],
 )
 def test_what_does_not_work(arguments: list[str], code: int, problem: str, tmp_path: Path) -> None:
-    keys(tmp_path, "add", "there")
+    there = KeyEntry(hash_of("there"), ("publish",))
+    change_keys(tmp_path / "keys.toml", lambda entries: entries.update(there=there))
     before = (tmp_path / "keys.toml").read_bytes()
     (tmp_path / "broken.toml").write_text("[keys")
     result = keys(tmp_path, *arguments)
