@@ -71,9 +71,14 @@ class TimedConnection(asyncio.Transport):
         self._subscriber.receive(data, arrived)
 
 
-async def connect(subscriber: Subscriber, host: str, port: int) -> None:
-    """Connects a subscriber to a server on this machine, over a `TimedConnection`."""
+async def connect(subscriber: Subscriber, host: str, port: int, source: str | None = None) -> None:
+    """Connects a subscriber to a server on this machine, over a `TimedConnection`.
+
+    `source` is the address that it comes from, if that matters.
+    """
     connected = socket.socket()
     connected.setblocking(False)
+    if source is not None:
+        connected.bind((source, 0))
     await asyncio.get_running_loop().sock_connect(connected, (host, port))
     TimedConnection(connected, subscriber)

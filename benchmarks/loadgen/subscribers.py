@@ -39,6 +39,7 @@ class Stream:
         channel: str,
         interval: float = 1.0,
         ack_every: int = 0,
+        headers: str = "",
     ) -> None:
         address = urlsplit(url)
         if not address.hostname or not address.port:
@@ -47,6 +48,8 @@ class Stream:
         self.host, self.port = address.hostname, address.port
         self.authority = address.netloc
         self.channel = channel
+        self.headers = headers
+        """Whole lines, added to each request."""
         self.interval = interval
         """Seconds between a short poller's requests."""
         self.ack_every = ack_every
@@ -186,7 +189,7 @@ class StreamSubscriber(Subscriber):
         if stream.ack_every:
             target += f"&consumer=bench-{next(stream.consumers)}"
         headers = wire.UPGRADE if stream.transport == "ws" else wire.EVENT_STREAM
-        transport.write(wire.get(stream.authority, target, headers))
+        transport.write(wire.get(stream.authority, target, headers + stream.headers))
 
     def receive(self, data: bytes, now: int) -> None:
         if self._between and (stamps := self._memo.get(data)) is not None:
@@ -320,13 +323,13 @@ class PollSubscriber(Subscriber):
             return
         stream = self._stream
         target = f"/{kind}?channels={quote(stream.channel, safe='')}"
-        headers = ""
+        headers = stream.headers
         if self._cursor:
             target += f"&cursor={quote(self._cursor, safe='')}"
             if kind == "longpoll":
                 target += "&wait=30"
             elif self._etag:
-                headers = f"If-None-Match: {self._etag}\r\n"
+                headers += f"If-None-Match: {self._etag}\r\n"
         self._transport.write(wire.get(stream.authority, target, headers))
 
 

@@ -214,11 +214,17 @@ def get(host: str, target: str, headers: str = "") -> bytes:
     return f"GET {target} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n".encode()
 
 
-def post(host: str, target: str, body: bytes, content_type: str = "application/json") -> bytes:
-    """A POST request with its body."""
+def post(
+    host: str,
+    target: str,
+    body: bytes,
+    content_type: str = "application/json",
+    headers: str = "",
+) -> bytes:
+    """A POST request with its body; `headers` are whole lines, each ending in CR LF."""
     return (
         f"POST {target} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {content_type}\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
+        f"Content-Length: {len(body)}\r\n{headers}\r\n"
     ).encode() + body
 
 

@@ -39,19 +39,29 @@ class Response:
 
 
 class RawConnection:
-    """A blocking connection; each read waits at most ``timeout`` seconds."""
+    """A blocking connection; each read waits at most ``timeout`` seconds.
+
+    ``source`` is the address that it comes from, if that matters.
+    """
 
     opened: ClassVar[WeakSet[RawConnection]] = WeakSet()
     """All that still exist, so that what a failed test left open can be closed."""
 
     def __init__(
-        self, address: tuple[str, int], *, timeout: float = 10, receive_buffer: int | None = None
+        self,
+        address: tuple[str, int],
+        *,
+        timeout: float = 10,
+        receive_buffer: int | None = None,
+        source: str | None = None,
     ) -> None:
         self.socket = socket.socket()
         self.opened.add(self)
         self.socket.settimeout(timeout)
         if receive_buffer is not None:  # before connecting: it decides the window that is offered
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if source is not None:
+            self.socket.bind((source, 0))
         self.socket.connect(address)
         self.address = address
         self.buffer = b""
