@@ -11,17 +11,18 @@ PORT ?=
 ENGINE ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+FUZZ_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 say := @printf '==> %s\n'
 
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format bench conformance fuzz clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo '  Variables: PYTHON (python3), PORT and ENGINE of the demo, PYTEST_ARGS, BENCH_ARGS;'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo '  Variables: PYTHON (python3), PORT and ENGINE of the demo, PYTEST_ARGS, BENCH_ARGS, FUZZ_ARGS;'
 	@echo '  for example: make demo PORT=9000 ENGINE=memory:'
 
 demo: $(VENV)/.has-tidewire ## Start the server with live traffic and a page to watch it; ctrl-C stops both
@@ -47,8 +48,14 @@ bench: $(VENV)/.has-bench ## Measure on this machine; prints a table, writes ben
 	@scripts/system-packages bench
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
+conformance: $(VENV)/.has-test ## Run all 517 cases of the Autobahn suite; writes docs/conformance.md
+	@$(BIN)/python -m scripts.conformance
+
+fuzz: $(VENV)/.has-test $(VENV)/.has-fuzz ## Fuzz what reads bytes, a minute for each target
+	@$(BIN)/python -m scripts.fuzz $(FUZZ_ARGS)
+
 clean: ## Remove what these targets made (tidewire-data/ stays: it holds messages)
-	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	@rm -rf $(VENV) build dist .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 	@find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps live inside the virtual environment, so removing it removes them too.
