@@ -188,7 +188,7 @@ def _from_text(field: str, text: str) -> object:
 def _from_json(text: str) -> object:
     value = json.loads(text)
     if not _is_utf8(json.dumps(value, ensure_ascii=False)):
-        raise ValueError("half of a character")  # as "\\ud800" is
+        raise ValueError("half of a character")  # as "\ud800" is
     return value
 
 
