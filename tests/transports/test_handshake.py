@@ -148,6 +148,10 @@ def test_the_first_offer_that_can_be_accepted(offers: str, bits: int) -> None:
         "server_max_window_bits=",
         "server_max_window_bits=8",  # zlib cannot
         "server_max_window_bits=7",
+        'server_max_window_bits="10',
+        'server_max_window_bits=""10""',
+        'client_max_window_bits=10"',
+        'client_max_window_bits="',
         "server_max_window_bits=16",
         "server_max_window_bits=09",
         "server_max_window_bits=+9",

@@ -99,7 +99,8 @@ def _agreed(parameters: list[str]) -> Deflate | None:
     seen = set()
     for parameter in parameters:
         name, equals, value = (part.strip() for part in parameter.partition("="))
-        value = value.strip('"')
+        if len(value) > 1 and value[0] == value[-1] == '"':
+            value = value[1:-1]
         if name in seen:
             return None
         seen.add(name)
