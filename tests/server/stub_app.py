@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from tests.server.fake_loop import FakeLoop
+from tidewire.model import TidewireError, Unavailable
 from tidewire.server.connection import Connection
 from tidewire.server.request import HttpLimits
 from tidewire.server.wheel import Wheel
@@ -129,6 +130,7 @@ class StubApp:
         self.stall_timeout = STALL_TIMEOUT
         self.draining = False
         self.full = False
+        self.refusals: list[str] = []
         self.stalled = 0
         self.handled: list[bytes] = []
         self.connections: list[Connection] = []
@@ -140,13 +142,17 @@ class StubApp:
         """A protocol for one more socket."""
         return Connection(cast("App", self))
 
-    def admit(self, connection: Connection) -> bool:
+    def admit(self, connection: Connection, file: int) -> TidewireError | None:
         self.connections.append(connection)
-        return not self.full
+        return Unavailable("full") if self.full else None
 
     def forget(self, connection: Connection) -> None:
         self.connections.remove(connection)
         self.gone.set()
+
+    def count_refusal(self, error: TidewireError) -> None:
+        if error.refusal is not None:
+            self.refusals.append(error.refusal)
 
     def count_stalled(self) -> None:
         self.stalled += 1

@@ -46,6 +46,11 @@ class Addresses:
         ]
         self.trusts = lru_cache(1024)(self._trusts)
 
+    def is_trusted(self, peer: str) -> bool:
+        """Whether what *peer* says of its clients is believed."""
+        parsed = _parse(peer)
+        return parsed is not None and self.trusts(parsed)
+
     def client(self, peer: str, headers: Mapping[bytes, bytes]) -> str:
         """The address of the client whose request came from *peer*, in its shortest form.
 

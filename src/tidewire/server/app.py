@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tidewire.access.access import Access
+from tidewire.access.breaker import ThisProcess
 from tidewire.access.caller import Caller
 from tidewire.access.origins import Origins, is_loopback
 from tidewire.access.paces import paces_of
@@ -38,6 +39,7 @@ from tidewire.server import (
     subscribing,
 )
 from tidewire.server.admitting import access_of
+from tidewire.server.doors import Doors
 from tidewire.server.identifying import take_credentials
 from tidewire.server.request import Endpoint, Handler, HttpLimits, Needs, Request
 from tidewire.server.response import JSON, NO_SNIFF, problem
@@ -83,6 +85,7 @@ class App:
         )
         #: What was refused, by reason: every limit and rule counts here.
         self.refusals: Counter[str] = Counter()
+        self.doors = Doors(settings, self.refusals, loop.time, ThisProcess())
         self.pacing = Pacing(
             self.refusals,
             rate_of(settings.max_control_rate),
@@ -157,21 +160,27 @@ class App:
 
     # Connections
 
-    def admit(self, connection: Connection) -> bool:
-        """Count a new connection in; ``False`` when there are too many to serve it."""
+    def admit(self, connection: Connection, file: int) -> TidewireError | None:
+        """Count a new connection in, whose descriptor is *file*; or say why it is refused."""
         self.connections.add(connection)
         self.nobody.clear()
-        return len(self.connections) <= self.settings.max_connections
+        return self.doors.enter(connection, file)
 
     def forget(self, connection: Connection) -> None:
         """The connection is gone."""
         self.connections.discard(connection)
+        self.doors.leave(connection)
         if not self.connections:
             self.nobody.set()
 
     def count_stalled(self) -> None:
         """Count a client that was ended because it took no bytes."""
         self.hub.drops["stalled"] += 1
+
+    def count_refusal(self, error: TidewireError) -> None:
+        """Count what a client is told, if it is a limit or a rule that refuses it."""
+        if error.refusal is not None:
+            self.refusals[error.refusal] += 1
 
     def drain(self) -> None:
         """Answer what is held, end the streams, and take nothing new."""
@@ -193,8 +202,11 @@ class App:
             endpoint = request.endpoint
             if endpoint is None:
                 endpoint = request.endpoint = self._resolve(request)
-            if (self.draining or connection.refused) and endpoint.handler not in ALWAYS_ANSWERED:
-                self._turn_away(request, connection)
+            refusal = None
+            if self.draining or connection.refused is not None or self.doors.by_request:
+                refusal = self._refusal(request, connection, endpoint)
+            if refusal is not None:
+                self.put_off(request, connection, refusal)
             elif self.access.open or endpoint.needs == "nothing":
                 endpoint.handler(self, request, connection)
             else:
@@ -278,6 +290,7 @@ class App:
             raise Forbidden(
                 f"this server does not answer to the host {host[:100]!r}: see allowed_hosts",
                 code="wrong_host",
+                refusal="host",
             )
         origin = headers.get(b"origin")
         if origin is not None and not self.origins.allowed(origin.decode("latin-1"), host):
@@ -285,14 +298,21 @@ class App:
                 f"the origin {origin[:100].decode('latin-1')!r} may not use this server: "
                 "see allowed_origins",
                 code="wrong_origin",
+                refusal="origin",
             )
 
-    def _turn_away(self, request: Request, connection: Connection) -> None:
-        request.keep_alive = False
-        why = "the server is going down" if self.draining else "the server is full"
-        self.put_off(request, connection, Unavailable(why))
+    def _refusal(
+        self, request: Request, connection: Connection, endpoint: Endpoint
+    ) -> TidewireError | None:
+        """Why this request is not even looked at."""
+        if endpoint.handler in ALWAYS_ANSWERED:
+            return None
+        if self.draining:
+            request.keep_alive = False
+            return Unavailable("the server is going down")
+        return connection.refused or self.doors.serve(request, connection)
 
-    def put_off(self, request: Request, connection: Connection, error: Unavailable) -> None:
+    def put_off(self, request: Request, connection: Connection, error: TidewireError) -> None:
         """Have a client come back later: an EventSource would give up for good on a 503."""
         if (
             request.endpoint is not None
@@ -300,7 +320,8 @@ class App:
             and request.method == b"GET"
             and streams.wants_events(request)
         ):
-            streams.turn_away(self, request, connection, error.detail)
+            self.count_refusal(error)
+            streams.turn_away(self, request, connection, error)
         else:
             connection.respond_error(error)
 

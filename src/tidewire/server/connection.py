@@ -78,10 +78,12 @@ class Connection(asyncio.Protocol):
         "_unread",
         "app",
         "congested",
+        "counted",
         "current",
         "draining",
         "fd",
         "pending",
+        "proxied",
         "refused",
         "socket_fd",
         "stay",
@@ -101,7 +103,9 @@ class Connection(asyncio.Protocol):
         self.stay: Stay | None = None  # where callers have to show who they are
         self.congested = False
         self.draining = False
-        self.refused = False
+        self.refused: TidewireError | None = None  # why nothing but its first request is read
+        self.counted: str | None = None  # the address that it is counted under
+        self.proxied = False  # it is counted for the current request only
         self._paused = False  # the transport has bytes that the kernel did not take
         self._framed = False  # the stream consists of WebSocket frames
         self._border = 0  # of the first frame in what is written
@@ -119,10 +123,12 @@ class Connection(asyncio.Protocol):
         self.transport = transport
         # Pause at the first byte that the kernel did not take; resume when all are gone.
         transport.set_write_buffer_limits(high=0)
+        socket = transport.get_extra_info("socket")
+        file = -1 if socket is None else socket.fileno()
         if transport.get_extra_info("sslcontext") is None:
-            self.fd = self.socket_fd = transport.get_extra_info("socket").fileno()
+            self.fd = self.socket_fd = file
         self.draining = self.app.draining
-        self.refused = not self.app.admit(self)
+        self.refused = self.app.admit(self, file)
         self.app.wheel.set(self, self.app.limits.head_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -192,7 +198,8 @@ class Connection(asyncio.Protocol):
         """Take in bytes of requests; handle each that they complete if its turn has come."""
         reader = self._reader
         if reader is None:
-            reader = self._reader = RequestReader(self.app.limits, self.app.body_limit)
+            limit = self.app.body_limit if self.refused is None else self._refuse_body
+            reader = self._reader = RequestReader(self.app.limits, limit)
         if self.current is not None:
             reader.keep()  # the request being answered must not get the next one's body
         requests = reader.feed(data)
@@ -215,6 +222,10 @@ class Connection(asyncio.Protocol):
             self._fail(reader.failure)
         elif reader.rest is not None and self._is_free():
             self.close()  # an upgrade that was refused: the bytes behind it are nobody's
+
+    def _refuse_body(self, request: Request) -> int:
+        assert self.refused is not None
+        raise self.refused
 
     def _is_free(self) -> bool:
         """Whether the next request may be handled: all before it are answered and under way."""
@@ -291,7 +302,12 @@ class Connection(asyncio.Protocol):
         request = self.current
         if request is None or self.transport.is_closing():
             return
-        keep_alive = request.keep_alive and not self.draining and not request.upgrade
+        keep_alive = (
+            request.keep_alive
+            and not request.upgrade
+            and not self.draining
+            and self.refused is None
+        )
         head = request.method == b"HEAD"
         if len(body) <= LARGE_BODY or head:
             self.write(answer(status, headers, body, keep_alive=keep_alive, head=head))
@@ -332,11 +348,14 @@ class Connection(asyncio.Protocol):
         self.write(data)
         self.pending = None
         self.current = None
+        if self.proxied:
+            self.app.doors.served(self)
         if not self._handling:
             self._answered()
 
     def respond_error(self, error: TidewireError) -> None:
         """Answer the current request with a problem document."""
+        self.app.count_refusal(error)
         self.respond(*self.app.with_cors(self.current, problem(error)))
 
     def turn_out(self, error: Unauthorized) -> None:
@@ -352,6 +371,8 @@ class Connection(asyncio.Protocol):
         stay, self.stay = self.stay, None
         if stay is not None:
             stay.end()
+        if self.proxied:
+            self.app.doors.served(self)
 
     def hold(self, pending: Pending, seconds: float) -> None:
         """Keep the current request open; the wheel asks *pending* in *seconds*."""
@@ -463,6 +484,7 @@ class Connection(asyncio.Protocol):
         """
         if self.current is not None or self._queue or self.transport.is_closing():
             return  # not yet: ``_go_on`` comes back to it
+        self.app.count_refusal(error)
         status, headers, body = problem(error)
         self.write(answer(status, headers, body, keep_alive=False))
         self.linger()
@@ -504,7 +526,8 @@ class Connection(asyncio.Protocol):
             return  # an answer is being made; it sets the next time
         elif self._reader is not None and self._reader.state != IDLE:
             part = "head" if self._reader.state == HEAD else "body"
-            self._fail(TimedOut(f"the request's {part} took too long to come"))
+            detail = f"the request's {part} took too long to come"
+            self._fail(TimedOut(detail, refusal=f"slow_{part}"))
         elif self._served:
             self._served = False
             self.app.wheel.set(self, self.app.limits.keepalive_timeout)

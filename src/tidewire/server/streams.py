@@ -6,7 +6,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from tidewire.hub import FIRST_MESSAGES, Consumer, Holding, Opening, Session, Terms
-from tidewire.model import BadRequest, Subscription
+from tidewire.model import BadRequest, Subscription, TidewireError
 from tidewire.model.envelope import Close
 from tidewire.server.consuming import as_consumer
 from tidewire.server.request import Request
@@ -247,11 +247,12 @@ def wants_events(request: Request) -> bool:
     return b"text/event-stream" in request.headers.get(b"accept", b"")
 
 
-def turn_away(app: App, request: Request, connection: Connection, why: str) -> None:
+def turn_away(app: App, request: Request, connection: Connection, error: TidewireError) -> None:
     """A stream of one event that says when to come back."""
     form = _events_form(app, request)
     settings = app.settings
-    close = Close(1013, why, jittered(settings.sse_retry, settings.sse_retry * 3))
+    code = 4429 if error.status == 429 else 1013
+    close = Close(code, error.detail, jittered(settings.sse_retry, settings.sse_retry * 3))
     cursor = request.header(b"last-event-id") or app.hub.cursor(app.hub.position)
     body = form.control(close, cursor if cursor.isascii() and cursor.isprintable() else "")
     connection.write(_event_head(app, request) + body + form.end())
