@@ -15,6 +15,7 @@ FUZZ_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
+NODE_CLIENTS := tests/conformance/node
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 say := @printf '==> %s\n'
 
@@ -28,7 +29,7 @@ help: ## Show this list
 demo: $(VENV)/.has-tidewire ## Start the server with live traffic and a page to watch it; ctrl-C stops both
 	@exec $(BIN)/python scripts/demo.py $(if $(PORT),--port '$(PORT)') $(if $(ENGINE),--engine '$(ENGINE)')
 
-test: lint ## Run the checks of `make lint`, then every test
+test: lint $(NODE_CLIENTS)/node_modules/.package-lock.json ## Run the checks of `make lint`, then every test
 	@scripts/system-packages test
 	$(say) 'running the tests'
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) < /dev/null
@@ -55,7 +56,7 @@ fuzz: $(VENV)/.has-test $(VENV)/.has-fuzz ## Fuzz what reads bytes, a minute for
 	@$(BIN)/python -m scripts.fuzz $(FUZZ_ARGS)
 
 clean: ## Remove what these targets made (tidewire-data/ stays: it holds messages)
-	@rm -rf $(VENV) build dist .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	@rm -rf $(VENV) $(NODE_CLIENTS)/node_modules build dist .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 	@find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps live inside the virtual environment, so removing it removes them too.
@@ -69,6 +70,13 @@ $(BIN)/python:
 $(VENV)/.has-tidewire: pyproject.toml | $(BIN)/python
 	$(say) 'installing Tidewire into $(VENV)'
 	@$(PIP) install --editable .
+	@touch $@
+
+# npm writes this file last, when all went well.
+$(NODE_CLIENTS)/node_modules/.package-lock.json: $(NODE_CLIENTS)/package-lock.json
+	@scripts/system-packages test
+	$(say) 'installing the clients in $(NODE_CLIENTS)'
+	@npm ci --loglevel=error --prefix $(NODE_CLIENTS) > /dev/null
 	@touch $@
 
 $(VENV)/.has-%: pyproject.toml $(VENV)/.has-tidewire

@@ -1,0 +1,97 @@
+"""Clients that are not ours reconnect by themselves, and miss nothing and hear nothing twice."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.acceptance.raw_http import RawConnection
+from tests.conformance.cut_streams import CutStreams, record
+from tests.conformance.listeners import BROWSER, NODE_LISTENERS
+from tests.conformance.messages import Publication, publish
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conformance.listeners import Heard, Listener
+    from tests.conftest import StartServer
+    from tests.server_process import ServerProcess
+
+LARGE = [Publication(json.dumps("x" * 64_000))] * 40  # more than is on its way at any moment
+SMALL = [Publication(str(n)) for n in range(20)]
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(BROWSER, marks=pytest.mark.browser), *NODE_LISTENERS]
+)
+def name(request: pytest.FixtureRequest) -> str:
+    """The client that the tests are about."""
+    chosen: str = request.param
+    return chosen
+
+
+def publish_to(server: ServerProcess, batch: list[Publication]) -> list[str]:
+    """Publish and return the ids."""
+    with RawConnection(server.address) as connection:
+        return [result["id"] for result in publish(connection, "restarts", batch)]
+
+
+def is_message(event: Heard) -> bool:
+    return event.type == "message"
+
+
+@pytest.mark.crash
+def test_nothing_is_lost_or_heard_twice_when_the_server_restarts(
+    client: Listener, start: StartServer, tmp_path: Path
+) -> None:
+    """It is told to end and it is killed, each while the client is in the middle of a backlog."""
+
+    def start_again(port: int = 0) -> ServerProcess:
+        return start(
+            engine=f"sqlite:///{tmp_path}/log.db", port=port, sse_retry=100, sse_heartbeat=0.05
+        )
+
+    server = start_again()
+    url = f"{server.url}/sse?channels=restarts&since=start"
+    with client.listening(url, ["tidewire.ready", "tidewire.close"]) as events:
+        assert next(events).type == "tidewire.ready"
+        messages = filter(is_message, events)
+        published: list[str] = []
+        heard: list[Heard] = []
+        for end in (server.terminate, None):
+            published += publish_to(server, LARGE)
+            heard += itertools.islice(messages, 15)
+            if end is not None:
+                end()
+                assert server.wait() == 0
+            else:
+                server.kill()
+            server = start_again(server.port)
+            published += publish_to(server, SMALL)
+        heard += itertools.islice(messages, len(published) - len(heard))
+        published += publish_to(server, SMALL)
+        heard += itertools.islice(messages, len(SMALL))
+    assert [event.id for event in heard] == published
+
+
+def test_an_event_that_was_cut_is_asked_for_again(
+    name: str, client: Listener, start: StartServer
+) -> None:
+    """Wherever it was cut: each client is cut at every byte of an event."""
+    server = start(sse_retry=1)
+    one, other = publish_to(server, [Publication('"one"'), Publication('"other"', "other")])
+    end_of_other = f"id: {other}\n\n".encode()
+    whole = record(server.address, "/sse?channels=restarts&since=start", end_of_other)
+    begin = whole.index(b"event: other")
+    cuts = range(begin, len(whole) + 1)
+    with CutStreams(whole, cuts) as cutting, client.listening(f"{cutting.url}/sse", []):
+        assert cutting.asked() == ""
+        asked = [cutting.asked() for _ in cuts]
+    expected = [one] * (len(cuts) - 1) + [other]
+    if name == "fetch-event-source":
+        # It takes an id for its last when it has read the line, not when it has the event.
+        expected[-2] = other
+    assert asked == expected
