@@ -51,6 +51,14 @@ def fail_with(text: str) -> None:
         logging.getLogger("tidewire.test").exception("it failed")
 
 
+def test_requests_of_ours_are_not_told_with_their_addresses(lines: Any) -> None:
+    logs.configure("debug", "pretty")
+    for name in ("httpx", "httpcore.connection"):
+        logging.getLogger(name).info("GET https://issuer.example/keys?key=hunter2")
+    logging.getLogger("tidewire.test").info("after")
+    assert len(lines()) == 1
+
+
 def test_a_pretty_line(lines: Any) -> None:
     logs.configure("info", "pretty")
     logging.getLogger("tidewire.test").warning("%d things at %s", 3, "/poll")

@@ -43,6 +43,9 @@ def configure(level: str, shape: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    # They tell of every request that we make, with the whole address and what may be secret in it.
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _escape(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
