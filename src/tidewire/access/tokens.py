@@ -41,7 +41,7 @@ MAX_TOKEN = 8 << 10
 """Bytes of the longest token."""
 
 _SHAPE = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)", re.ASCII)
-_STANDARD = str.maketrans("-_", "+/")
+_STANDARD = bytes.maketrans(b"-_", b"+/")
 _REFUSED_HEADERS = frozenset({"jwk", "jku", "x5u", "x5c", "crit", "b64", "cty", "enc", "zip"})
 _TYPES = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
 
@@ -202,14 +202,14 @@ def _take_apart(text: str) -> _Parts:
 
 def _decode(part: str) -> bytes:
     """base64url without padding (RFC 7515 section 2), in its one canonical way."""
-    standard = part.translate(_STANDARD) + "=" * (-len(part) % 4)
+    standard = part.encode().translate(_STANDARD) + b"=" * (-len(part) % 4)
     try:
         data = a2b_base64(standard, strict_mode=True)
     except Base64Error:
         raise ValueError("not base64url") from None
     # The last character has bits that are not used; with any of them set it would be another text
     # for the same token.
-    if b2a_base64(data, newline=False) != standard.encode():
+    if b2a_base64(data, newline=False) != standard:
         raise ValueError("not canonical base64url")
     return data
 
