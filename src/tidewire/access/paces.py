@@ -101,20 +101,25 @@ class Meters:
         self._messages = Buckets(most)
         self._bytes = Buckets(most)
 
-    def check(self, key: Hashable, paces: Paces, now: float, messages: int, size: int) -> None:
-        """Count in a request of so many *messages* with *size* bytes together.
+    def check(self, key: Hashable, paces: Paces, now: float, size: int) -> None:
+        """Count in a message of *size* bytes.
 
         Raises:
             TooManyRequests: if it is too many, saying when it may be.
         """
         if paces.messages is not None:
-            wait = self._messages.take(key, paces.messages, now, messages)
+            wait = self._messages.take(key, paces.messages, now)
             if wait:
                 raise _too_many("messages", paces.messages, wait, "publish_rate")
         if paces.bytes is not None:
             wait = self._bytes.take(key, paces.bytes, now, size)
             if wait:
                 raise _too_many("bytes", paces.bytes, wait, "publish_rate")
+
+    def charge(self, key: Hashable, paces: Paces, now: float, messages: int) -> None:
+        """Count in *messages* more that came inside of the last one."""
+        if paces.messages is not None:
+            self._messages.charge(key, paces.messages, now, messages)
 
 
 def _too_many(what: str, rate: Rate, wait: float, refusal: str) -> TooManyRequests:

@@ -69,12 +69,22 @@ class Buckets:
         """Take from the bucket of *key*, as ``Bucket.take`` does."""
         buckets = self._full_at
         wait, buckets[key] = _take(buckets.pop(key, 0.0), rate, now, count)
+        self._bound(now)
+        return wait
+
+    def charge(self, key: Hashable, rate: Rate, now: float, count: float) -> None:
+        """Take from the bucket of *key*, as ``Bucket.charge`` does."""
+        buckets = self._full_at
+        buckets[key] = max(buckets.pop(key, 0.0), now) + count / rate.per_second
+        self._bound(now)
+
+    def _bound(self, now: float) -> None:
+        buckets = self._full_at
         # Two for the one that may be new: however many keys come, the full ones go.
         for oldest in tuple(islice(buckets, 2)):
             if buckets[oldest] > now and len(buckets) <= self._most:
                 break
             del buckets[oldest]
-        return wait
 
 
 def _take(full_at: float, rate: Rate, now: float, count: float) -> tuple[float, float]:

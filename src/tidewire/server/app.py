@@ -13,7 +13,7 @@ from tidewire.access.access import Access
 from tidewire.access.breaker import ThisProcess
 from tidewire.access.caller import Caller
 from tidewire.access.origins import Origins, is_loopback
-from tidewire.access.paces import paces_of
+from tidewire.access.paces import Meters, paces_of
 from tidewire.access.rates import rate_of
 from tidewire.console import static_files
 from tidewire.hub import Consumers, Hub, SessionRecords
@@ -92,6 +92,7 @@ class App:
             paces_of(settings.max_message_rate, settings.max_byte_rate),
             loop.time,
         )
+        self.publishers = Meters()  # over HTTP
         self.publish_limits = Limits(settings.max_message_size, settings.max_json_depth)
         self.consumers = Consumers(
             hub,

@@ -9,7 +9,7 @@ off: who has something to ask does so at once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
 from tidewire.access.addresses import Addresses, counted
@@ -113,6 +113,13 @@ class Doors:
     def address_of(self, request: Request, connection: Connection) -> str:
         """What the client that asks is counted under: its address, or its network in IPv6."""
         return counted(self._addresses.client(peer_of(connection), request.headers))
+
+    def client_of(self, request: Request, connection: Connection) -> Hashable:
+        """Who asks, for what is counted by client: the user or the key, else the address."""
+        caller = request.caller
+        if caller.name:
+            return caller.kind, caller.name
+        return self.address_of(request, connection)
 
     def serve(self, request: Request, connection: Connection) -> TidewireError | None:
         """Count in a client that comes through a proxy, until ``served``; or say that it has

@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from tidewire.access.breaker import REASONS as BREAKER_REASONS
 from tidewire.server.request import Request
 from tidewire.transports.long_poll import LongPoll
 from tidewire.transports.sse import EventStream
@@ -36,6 +37,30 @@ _REASONS = (
     "skipped",
     "slow",
     "stalled",
+)
+
+_REFUSALS = (
+    "body_size",
+    "byte_rate",
+    "connection_rate",
+    "connections",
+    "connections_per_ip",
+    "connections_per_user",
+    "control_rate",
+    "credentials",
+    "files",
+    "fragments",
+    "head_size",
+    "host",
+    "memory",
+    "message_rate",
+    "message_size",
+    "origin",
+    "poll_rate",
+    "publish_rate",
+    "rights",
+    "slow_body",
+    "slow_head",
 )
 
 _TRANSPORTS = {WebSocket: "websocket", EventStream: "sse", LongPoll: "longpoll"}
@@ -97,6 +122,23 @@ class _Counters(Collector):
         for reason, count in sorted(counts.items()):
             drops.add_metric([reason], count)
         yield drops
+        refusals = CounterMetricFamily(
+            "tidewire_refusals",
+            "What a limit or a rule has refused, by reason; see the documentation.",
+            labels=["reason"],
+        )
+        for reason, count in sorted((dict.fromkeys(_REFUSALS, 0) | app.refusals).items()):
+            refusals.add_metric([reason], count)
+        yield refusals
+        breaker = GaugeMetricFamily(
+            "tidewire_breaker",
+            "1 while new clients are refused because this runs out.",
+            labels=["reason"],
+        )
+        app.doors.look()
+        for cause in BREAKER_REASONS:
+            breaker.add_metric([cause], app.doors.breaker.is_open(cause))
+        yield breaker
 
 
 def _by_transport(app: App) -> Counter[str]:

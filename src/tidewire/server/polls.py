@@ -201,8 +201,8 @@ def _respond_poll(app: App, request: Request, connection: Connection, found: Ans
 
 
 def _poller(app: App, request: Request, connection: Connection) -> Poller:
-    """Who polls what: the address, the program and the channels, not the cursor."""
-    peer = connection.transport.get_extra_info("peername")
+    """Who polls what: the user, or the address and the program; the channels, not the cursor."""
     parsed = query_of(app, request)
-    polled = parsed.subscription.channels or (parsed.session or "",)
-    return str(peer[0]), request.headers.get(b"user-agent"), polled
+    polled = frozenset(parsed.subscription.channels or (parsed.session or "",))
+    program = None if request.caller.name else request.headers.get(b"user-agent")
+    return app.doors.client_of(request, connection), program, polled

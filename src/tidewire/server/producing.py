@@ -7,6 +7,7 @@ from asyncio import Future
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tidewire.access.paces import UNPACED
 from tidewire.model import BadRequest, Draft, Receipt, Subscription, TidewireError, check_channel
 from tidewire.model.subscription import START, parse_since
 from tidewire.server.request import Request
@@ -26,10 +27,16 @@ _HEADERS = JSON + b"Cache-Control: no-store\r\n"
 def publish(app: App, request: Request, connection: Connection) -> None:
     """``POST /publish``: answered when the engine holds the message."""
     batch = False
+    paces = app.pacing.paces.of(request.caller)
+    client = None if paces is UNPACED else app.doors.client_of(request, connection)
+    if client is not None:  # before the body is looked at
+        app.publishers.check(client, paces, app.loop.time(), len(request.body))
     if request.query:
         drafts = [_draft_of_query(app, request)]
     else:
         drafts, batch = drafts_of_json(request.body, app.publish_limits)
+        if client is not None and batch:
+            app.publishers.charge(client, paces, app.loop.time(), len(drafts) - 1)
     if not app.access.open:
         app.access.rights.check(
             request.caller, "publish", dict.fromkeys(draft.channel for draft in drafts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import TYPE_CHECKING
 
 from tidewire.hub import Opening
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 VARY = b"Vary: Accept, Authorization, Cookie, Last-Event-ID, Origin, Prefer, X-API-Key\r\n"
 
-Poller = tuple[str, bytes | None, tuple[str, ...]]
+Poller = tuple[Hashable, bytes | None, frozenset[str]]
 _Then = Callable[[Opening], None]
 
 _MOST_QUERIES = 1_024
