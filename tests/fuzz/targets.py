@@ -14,6 +14,7 @@ from tests.fuzz.connections import frames, handshakes, requests
 from tests.fuzz.dialogues import clients, commands, dialogues
 from tests.fuzz.publications import bodies, contents
 from tests.fuzz.questions import cursors, queries
+from tests.fuzz.strangers import addresses, origins, patterns, tokens, validators
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,4 +39,9 @@ TARGETS = {
     "bodies": Target(bodies, 512),
     "contents": Target(contents, 256),
     "settings": Target(settings, 512),
+    "tokens": Target(tokens, 512),
+    "origins": Target(origins, 64),
+    "addresses": Target(addresses, 128),
+    "patterns": Target(patterns, 64),
+    "validators": Target(validators, 96),
 }
