@@ -19,7 +19,7 @@ from tests.access.test_watched_file import Clock
 from tidewire.access.key_sets import AllKeys, KeyFile, SecretKey, key_source
 from tidewire.access.key_source import Elsewhere, KeySource
 from tidewire.access.key_url import KeyUrl
-from tidewire.access.token_key import UnusableKey
+from tidewire.access.unusable import Unusable
 from tidewire.access.watched_file import UnusableFile
 
 if TYPE_CHECKING:
@@ -157,6 +157,10 @@ def test_sources_by_what_is_set(tmp_path: Path) -> None:
     assert (ids(both, "a", "HS256"), ids(both, "a", "RS256")) == ([None], ["a"])
 
 
-def test_a_public_key_is_not_taken_for_a_secret() -> None:
-    with pytest.raises(UnusableKey, match="it is no secret but a public key"):
+def test_what_is_wrong_is_told_with_the_name_of_the_setting(tmp_path: Path) -> None:
+    with pytest.raises(Unusable, match="token_secret: it is no secret but a public key; public"):
         key_source(secret=rsa_signer().pem.decode())
+    with pytest.raises(Unusable, match="token_jwks_url: keys are fetched from an https address"):
+        key_source(url="http://issuer.example/keys")
+    with pytest.raises(Unusable, match=str(tmp_path)):
+        key_source(file=tmp_path / "keys.pem")

@@ -214,6 +214,17 @@ async def test_a_key_is_fetched_when_a_token_names_it() -> None:
     assert len(server.requests) == 1
 
 
+async def test_keys_can_be_there_before_the_first_token() -> None:
+    async with key_server() as server:
+        server.body = jwks(a=ES)
+        tokens = tokens_of(KeyUrl(server.url))
+        await tokens.open()
+        assert tokens.verify(ES.token(kid="a")) == READ
+        await tokens.close()
+        with pytest.raises(KeysUnavailable):
+            tokens.verify(ES.token(kid="b"))
+
+
 async def test_a_key_that_the_issuer_does_not_have_either() -> None:
     async with key_server() as server:
         server.body = jwks(a=ES)

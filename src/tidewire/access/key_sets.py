@@ -9,6 +9,7 @@ from pathlib import Path
 from tidewire.access.key_source import Elsewhere, KeySet, KeySource
 from tidewire.access.key_url import KeyUrl
 from tidewire.access.token_key import Key, UnusableKey, jwk_set, pem_keys, secret_key
+from tidewire.access.unusable import Unusable
 from tidewire.access.watched_file import WatchedFile
 
 
@@ -22,16 +23,21 @@ def key_source(
     """The keys of all that is given; ``fetch`` it before use, which only *url* needs.
 
     Raises:
-        UnusableKey: if *secret* is no secret, or *url* no place for keys.
-        UnusableFile: if *file* cannot be used.
+        Unusable: if one of them cannot be used; the text names the setting or the file.
     """
     sources: list[KeySource] = []
     if secret is not None:
-        sources.append(SecretKey(secret))
+        try:
+            sources.append(SecretKey(secret))
+        except UnusableKey as error:
+            raise Unusable(f"token_secret: {error}; public keys are for token_key_file") from error
     if file is not None:
         sources.append(KeyFile(file))
     if url is not None:
-        sources.append(KeyUrl(url, ttl=ttl))
+        try:
+            sources.append(KeyUrl(url, ttl=ttl))
+        except UnusableKey as error:
+            raise Unusable(f"token_jwks_url: {error}") from error
     return sources[0] if len(sources) == 1 else AllKeys(sources)
 
 

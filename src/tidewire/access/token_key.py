@@ -20,6 +20,7 @@ from jwt import PyJWTError, get_algorithm_by_name
 from jwt.algorithms import Algorithm
 
 from tidewire.access.strict_json import json_object
+from tidewire.access.unusable import Unusable
 
 _HMAC = ("HS256", "HS384", "HS512")
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
@@ -42,7 +43,7 @@ _BY_KIND = {"RSA": "RS256", "EC": "ES256", "OKP": "EdDSA", "oct": "HS256"}
 _PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 
 
-class UnusableKey(ValueError):
+class UnusableKey(Unusable, ValueError):
     """No tokens can be verified with it. The text says why, and has nothing of the key in it."""
 
 

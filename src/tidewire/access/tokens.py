@@ -92,6 +92,17 @@ class Tokens:
         self._old: dict[str, Claims] = {}
         self._characters = 0
 
+    async def open(self) -> None:
+        """Fetch the keys that are elsewhere, so that the first token need not wait for them.
+
+        It ends when they are there, or when it did not work; then they are fetched later.
+        """
+        await self._keys.fetch()
+
+    async def close(self) -> None:
+        """Ask the issuer for keys no more."""
+        await self._keys.close()
+
     def verify(self, text: str) -> Claims | None:
         """What the token *text* says; ``None`` if its key may have to be fetched first.
 
@@ -120,10 +131,6 @@ class Tokens:
         claims = self._verify_new(text, may_fetch=False)
         assert claims is not None
         return claims
-
-    async def close(self) -> None:
-        """Ask the issuer for keys no more."""
-        await self._keys.close()
 
     def _verify_new(self, text: str, *, may_fetch: bool) -> Claims | None:
         parts = _take_apart(text)

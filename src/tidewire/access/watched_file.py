@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from tidewire.access.unusable import Unusable
+
 logger = logging.getLogger("tidewire.access")
 
 T = TypeVar("T")
@@ -16,7 +18,7 @@ _LOOK_INTERVAL = 1.0
 _LARGEST = 1 << 20
 
 
-class UnusableFile(Exception):
+class UnusableFile(Unusable):
     """The file cannot be read, or does not hold what it should. The text says which and why."""
 
 

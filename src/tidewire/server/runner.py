@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tidewire.access.watched_file import UnusableFile
+from tidewire.access.unusable import Unusable
 from tidewire.hub import Hub
 from tidewire.log import Engine, MemoryEngine
 from tidewire.log.sqlite import SqliteEngine
@@ -123,7 +123,7 @@ async def _serve(settings: Settings) -> None:
         uploads.start()
     try:
         app = App(settings, hub, loop, uploads)
-    except UnusableFile as error:
+    except Unusable as error:
         listener.close()
         await hub.stop()
         raise StartError(str(error)) from error
