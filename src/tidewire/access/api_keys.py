@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tidewire.access.api_keys_file import EVERYTHING, hash_of, read_keys
 from tidewire.access.caller import SCOPES
-from tidewire.access.watched_file import WatchedFile
+from tidewire.access.watched_file import UnusableFile, WatchedFile
 
 _LONGEST = 1024
 
@@ -49,7 +49,12 @@ class ApiKeys:
             UnusableFile: if it cannot be used.
         """
         self._single = None if single is None else hash_of(single)
-        self._file = None if file is None else WatchedFile(file, _by_hash, clock=clock)
+        try:
+            self._file = None if file is None else WatchedFile(file, _by_hash, clock=clock)
+        except UnusableFile as error:
+            raise UnusableFile(
+                f"api_keys_file: {error}; tidewire keys add makes such a file"
+            ) from error
 
     def find(self, text: str) -> ApiKey | None:
         """Whose key *text* is; the same object each time, until the file changes."""

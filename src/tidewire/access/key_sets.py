@@ -10,7 +10,7 @@ from tidewire.access.key_source import Elsewhere, KeySet, KeySource
 from tidewire.access.key_url import KeyUrl
 from tidewire.access.token_key import Key, UnusableKey, jwk_set, pem_keys, secret_key
 from tidewire.access.unusable import Unusable
-from tidewire.access.watched_file import WatchedFile
+from tidewire.access.watched_file import UnusableFile, WatchedFile
 
 
 def key_source(
@@ -32,7 +32,10 @@ def key_source(
         except UnusableKey as error:
             raise Unusable(f"token_secret: {error}; public keys are for token_key_file") from error
     if file is not None:
-        sources.append(KeyFile(file))
+        try:
+            sources.append(KeyFile(file))
+        except UnusableFile as error:
+            raise Unusable(f"token_key_file: {error}") from error
     if url is not None:
         try:
             sources.append(KeyUrl(url, ttl=ttl))
