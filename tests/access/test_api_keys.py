@@ -122,5 +122,5 @@ def test_a_broken_file_keeps_the_old_keys(path: Path, caplog: pytest.LogCaptureF
 
 
 def test_a_file_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
-    with pytest.raises(UnusableFile, match="no such file.*; tidewire keys add makes such"):
+    with pytest.raises(UnusableFile, match=r"no such file.*; tidewire keys add makes such"):
         ApiKeys(None, tmp_path / "keys.toml")
