@@ -7,6 +7,7 @@ second, only while the breaker is open: a low number that has become free says n
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import resource
@@ -19,6 +20,9 @@ Reason = Literal["files", "memory"]
 REASONS: tuple[Reason, ...] = ("files", "memory")
 
 LOOK_SECONDS = 1.0
+GIVE_BACK_SECONDS = 10.0
+"""Time between attempts to have less memory, while that is short. One may take 0.1 s."""
+
 _MEMORY_LOW = 0.95  # of the limit, below which new clients are served again
 _OWN_FILES = Path("/proc/self/fd")
 _OWN_MEMORY = Path("/proc/self/statm")
@@ -41,6 +45,10 @@ class Process(Protocol):
         """Bytes of memory that it takes up."""
         ...
 
+    def give_back(self) -> None:
+        """Give memory that it has no use for back to the system."""
+        ...
+
 
 class ThisProcess:
     """The process that asks."""
@@ -55,6 +63,12 @@ class ThisProcess:
 
     def resident(self) -> int:
         return int(_OWN_MEMORY.read_bytes().split()[1]) * _PAGE
+
+    def give_back(self) -> None:
+        # The C library keeps what lies between blocks in use, until it is asked.
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
+        if trim is not None:
+            trim(0)
 
 
 class Reserve(NamedTuple):
@@ -85,7 +99,7 @@ class Breaker:
     def __init__(self, process: Process, max_memory: int) -> None:
         self._process = process
         self._max_memory = max_memory
-        self._look_at = 0.0
+        self._look_at = self._give_back_at = 0.0
         self._open: dict[Reason, bool] = dict.fromkeys(REASONS, False)
         self.reserve = Reserve.of(process.most_files())
 
@@ -118,6 +132,9 @@ class Breaker:
             if used - waiting <= self.reserve.closes:
                 self._set("files", False, f"{used} of {process.most_files()} files are open")
         if self._max_memory:
+            if self._open["memory"] and now >= self._give_back_at:
+                self._give_back_at = now + GIVE_BACK_SECONDS
+                process.give_back()
             resident = process.resident()
             low = self._max_memory * (_MEMORY_LOW if self._open["memory"] else 1.0)
             what = f"{resident >> 20} of {self._max_memory >> 20} MiB are in use"
