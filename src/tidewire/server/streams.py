@@ -11,7 +11,7 @@ from tidewire.model.envelope import Close
 from tidewire.server.consuming import as_consumer
 from tidewire.server.request import Request
 from tidewire.server.response import NO_SNIFF, date, jittered
-from tidewire.server.resuming import Resumed, resume_stream
+from tidewire.server.resuming import Resumed, check_rights, resume_stream
 from tidewire.server.staying import stay_of
 from tidewire.server.subscribing import VARY, check_channels, open_subscription, query_of
 from tidewire.transports.codecs import DEFAULT, SUBPROTOCOLS
@@ -184,6 +184,7 @@ def event_stream(app: App, request: Request, connection: Connection) -> None:
     """``GET /sse``: envelopes as server-sent events."""
     parsed = query_of(app, request)
     if request.method == b"HEAD":
+        check_rights(app, request, parsed)
         connection.respond(200, _EVENT_HEADERS, b"")
         return
     form = _events_form(app, request, raw=parsed.raw, fragments=parsed.fragments)

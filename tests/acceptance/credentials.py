@@ -1,0 +1,50 @@
+"""Credentials for tests from outside: users' tokens, and the keys of back ends."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import TYPE_CHECKING, Any
+
+import jwt
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SECRET = "a secret of the test-suite, of more than 32 bytes"
+KEY = "the-one-key-that-may-do-everything"
+
+
+def token(
+    user: str = "42",
+    channels: dict[str, list[str]] | None = None,
+    *,
+    lasts: float = 600,
+    secret: str = SECRET,
+    **claims: Any,
+) -> str:
+    """A token of *user* that *lasts* so many seconds, signed with HS256."""
+    now = int(time.time())
+    all_claims = {
+        "sub": user,
+        "iat": now,
+        "exp": int(now + lasts),
+        "channels": channels or {},
+        **claims,
+    }
+    return jwt.encode(all_claims, secret, algorithm="HS256")
+
+
+def bearer(text: str) -> dict[str, str]:
+    """The header that shows a token or a key."""
+    return {"Authorization": f"Bearer {text}"}
+
+
+def key_file(path: Path, **keys: tuple[str, list[str]]) -> Path:
+    """A file of keys: for each name the key and its scopes."""
+    lines = []
+    for name, (key, scopes) in keys.items():
+        digest = hashlib.sha256(key.encode()).hexdigest()
+        lines += [f"[keys.{name}]", f'hash = "sha256:{digest}"', f"scopes = {scopes}", ""]
+    path.write_text("\n".join(lines))
+    return path
