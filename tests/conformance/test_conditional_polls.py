@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tests.conftest import StartServer
     from tests.server_process import ServerProcess
 
+PATHS = ("/longpoll", "/poll")
 channels = (f"conditional-{n}" for n in itertools.count())
 
 
@@ -75,7 +76,7 @@ def publisher(server: ServerProcess) -> Iterator[RawConnection]:
         yield connection
 
 
-@pytest.mark.parametrize("path", ["/longpoll", "/poll"])
+@pytest.mark.parametrize("path", PATHS)
 def test_every_message_once(server: ServerProcess, publisher: RawConnection, path: str) -> None:
     """In two channels, over many polls, many of them in the same second."""
     one, other = next(channels), next(channels)
@@ -133,39 +134,47 @@ def test_a_short_poll_from_the_start_is_the_same_page_until_it_changes(
         published += publish(publisher, channel)
 
 
+def clients_of(server: ServerProcess) -> list[ConditionalClient]:
+    """One client of each kind of polls, begun."""
+    clients = [ConditionalClient(server.address, f"{path}?channels=a,b&wait=1") for path in PATHS]
+    assert [client.ids() for client in clients] == [[], []]
+    return clients
+
+
 @pytest.mark.crash
-@pytest.mark.parametrize("path", ["/longpoll", "/poll"])
-def test_every_message_once_over_restarts(start: StartServer, tmp_path: Path, path: str) -> None:
-    """The server has forgotten the client; the validators are all there is."""
+def test_every_message_once_over_restarts(start: StartServer, tmp_path: Path) -> None:
+    """The server has forgotten its clients; the validators are all there is."""
+    server = start(engine=f"sqlite:///{tmp_path}/log.db")
+    clients = clients_of(server)
     published: list[str] = []
-    heard: list[str] = []
-    client = ConditionalClient(("", 0), f"{path}?channels=a,b&wait=1")
-    for end in ("terminate", "kill", "kill"):
-        server = start(engine=f"sqlite:///{tmp_path}/log.db")
-        client.address = server.address
-        heard += client.ids()
+    heard: list[list[str]] = [[], []]
+    for end in ("terminate", "kill", ""):
         with RawConnection(server.address) as connection:
             for _ in range(5):
                 published += publish(connection, "a", "b", "a")
-                heard += client.ids()
+                for client, ids in zip(clients, heard, strict=True):
+                    ids += client.ids()
             published += publish(connection, "b")  # to be heard after the restart
-        getattr(server, end)()
-        server.wait()
-    assert heard == published[:-1]
+        if end:
+            getattr(server, end)()
+            server.wait()
+            server = start(engine=f"sqlite:///{tmp_path}/log.db")
+            for client in clients:
+                client.address = server.address
+    assert heard == [published[:-1]] * 2
 
 
-@pytest.mark.parametrize("path", ["/longpoll", "/poll"])
-def test_a_log_that_was_lost_is_told(start: StartServer, path: str) -> None:
+def test_a_log_that_was_lost_is_told(start: StartServer) -> None:
     """A tag of another log is a position that cannot be gone on from, not one to be ignored."""
     server = start()
-    client = ConditionalClient(server.address, f"{path}?channels=a&wait=1")
-    assert client.ids() == []
+    clients = clients_of(server)
     server.kill()
     server = start()
-    client.address = server.address
     with RawConnection(server.address) as connection:
         published = publish(connection, "a")
-    body = client.ask()
-    assert [gap["reason"] for gap in body["gaps"]] == ["reset"]
-    assert [message["id"] for message in body["messages"]] == published
-    assert body["recovered"] is False
+    for client in clients:
+        client.address = server.address
+        body = client.ask()
+        assert [gap["reason"] for gap in body["gaps"]] == ["reset", "reset"]
+        assert [message["id"] for message in body["messages"]] == published
+        assert body["recovered"] is False

@@ -93,7 +93,7 @@ def type_of(name: str, publication: Publication) -> str:
 
 
 @given(before=st.lists(publications, max_size=6), live=st.lists(publications, max_size=6))
-@settings(max_examples=30)
+@settings(max_examples=20)
 def test_each_client_hears_exactly_what_was_published(
     name: str,
     client: Listener,
@@ -151,7 +151,7 @@ multi_line = texts.map(json.dumps).map(Publication)
 
 
 @given(batch=st.lists(multi_line | publications, max_size=10))
-@settings(max_examples=30)
+@settings(max_examples=20)
 def test_raw_data_is_heard_as_it_was_published(
     name: str,
     client: Listener,
@@ -210,24 +210,32 @@ def test_heartbeats_are_heard_by_nobody(
         assert until_end(events) == []
 
 
-def test_control_events_are_for_those_who_listen_for_them(
-    name: str, client: Listener, start: StartServer
+def test_gaps_are_for_those_who_listen_for_them(
+    name: str, client: Listener, server: ServerProcess, publisher: RawConnection
 ) -> None:
-    server = start(history_size=3, sse_heartbeat=HEARTBEAT)
-    with RawConnection(server.address) as connection:
-        results = publish(connection, "short", [Publication(str(n)) for n in range(5)])
-    url = f"{server.url}/sse?channels=short&cursor={results[0]['id']}"
+    channel = next(channels)
+    results = publish(publisher, channel, [Publication(str(n)) for n in range(5)])
+    url = f"{server.url}/sse?channels={channel}&since=start&policy=latest"
     with client.listening(url, names_of([])) as events:
-        assert check_ready(name, next(events))["recovered"] is False
-        gap, *messages = itertools.islice(events, 4)
-        assert (gap.type, json.loads(gap.data)["reason"]) == ("tidewire.gap", "expired")
-        check_callback(name, gap)
-        assert [(event.type, event.id) for event in messages] == [
-            ("message", result["id"]) for result in results[2:]
-        ]
-        server.terminate()
-        close = next(events)
-        assert (close.type, json.loads(close.data)["code"]) == ("tidewire.close", 1012)
-        assert close.id == results[-1]["id"]
-        check_callback(name, close)
-    assert server.wait() == 0
+        check_ready(name, next(events))
+        gap, message = itertools.islice(events, 2)
+    assert (gap.type, json.loads(gap.data)["skipped"]) == ("tidewire.gap", 4)
+    check_callback(name, gap)
+    assert (message.type, message.id) == ("message", results[-1]["id"])
+
+
+def test_the_end_of_a_stream_is_for_those_who_listen_for_it(
+    name: str, client: Listener, server: ServerProcess, publisher: RawConnection
+) -> None:
+    channel = next(channels)
+    target = f"/sse?channels={channel}&consumer={channel}"
+    with client.listening(server.url + target, names_of([])) as events:
+        check_ready(name, next(events))
+        [result] = publish(publisher, channel, [Publication("1")])
+        message = next(events)
+        with RawConnection(server.address) as newer:
+            newer.request("GET", target)
+            close = next(events)
+    assert (message.type, message.id) == ("message", result["id"])
+    assert (close.type, json.loads(close.data)["code"]) == ("tidewire.close", 4409)
+    check_callback(name, close)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.conftest import StartServer
     from tests.server_process import ServerProcess
 
-LARGE = [Publication(json.dumps("x" * 64_000))] * 40  # more than is on its way at any moment
+LARGE = [Publication(json.dumps("x" * 16_000))] * 60  # more than is on its way at any moment
 SMALL = [Publication(str(n)) for n in range(20)]
 
 
@@ -33,10 +33,16 @@ def name(request: pytest.FixtureRequest) -> str:
     return chosen
 
 
-def publish_to(server: ServerProcess, batch: list[Publication]) -> list[str]:
+@pytest.fixture(scope="module")
+def server(start_shared: StartServer) -> ServerProcess:
+    """A server that has its clients reconnect at once."""
+    return start_shared(sse_retry=1)
+
+
+def publish_to(server: ServerProcess, batch: list[Publication], channel: str = "a") -> list[str]:
     """Publish and return the ids."""
     with RawConnection(server.address) as connection:
-        return [result["id"] for result in publish(connection, "restarts", batch)]
+        return [result["id"] for result in publish(connection, channel, batch)]
 
 
 def is_message(event: Heard) -> bool:
@@ -55,7 +61,7 @@ def test_nothing_is_lost_or_heard_twice_when_the_server_restarts(
         )
 
     server = start_again()
-    url = f"{server.url}/sse?channels=restarts&since=start"
+    url = f"{server.url}/sse?channels=a&since=start"
     with client.listening(url, ["tidewire.ready", "tidewire.close"]) as events:
         assert next(events).type == "tidewire.ready"
         messages = filter(is_message, events)
@@ -78,13 +84,13 @@ def test_nothing_is_lost_or_heard_twice_when_the_server_restarts(
 
 
 def test_an_event_that_was_cut_is_asked_for_again(
-    name: str, client: Listener, start: StartServer
+    name: str, client: Listener, server: ServerProcess
 ) -> None:
     """Wherever it was cut: each client is cut at every byte of an event."""
-    server = start(sse_retry=1)
-    one, other = publish_to(server, [Publication('"one"'), Publication('"other"', "other")])
-    end_of_other = f"id: {other}\n\n".encode()
-    whole = record(server.address, "/sse?channels=restarts&since=start", end_of_other)
+    batch = [Publication('"one"'), Publication('"other"', "other")]
+    one, other = publish_to(server, batch, name.replace(" ", "-"))
+    target = f"/sse?channels={name.replace(' ', '-')}&since=start"
+    whole = record(server.address, target, f"id: {other}\n\n".encode())
     begin = whole.index(b"event: other")
     cuts = range(begin, len(whole) + 1)
     with CutStreams(whole, cuts) as cutting, client.listening(f"{cutting.url}/sse", []):
