@@ -112,9 +112,9 @@ class Breaker:
 
         *waiting* descriptors belong to others that are refused, and will be free in a moment.
         """
+        self.look(now, waiting)
         if file >= self.reserve.opens and not self._open["files"]:
             self._set("files", True, f"{file} of {self._process.most_files()} files are open")
-        self.look(now, waiting)
         for reason in REASONS:
             if self._open[reason]:
                 return reason
