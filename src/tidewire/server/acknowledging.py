@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MAX_RECEIPTS = 1_000
 
-_SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?", re.ASCII)
+_SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,20})?", re.ASCII)
 _LIMIT = re.compile(r"[0-9]{1,9}", re.ASCII)
 _NO_STORE = b"Cache-Control: no-store\r\n"
 

@@ -24,7 +24,7 @@ _TEXT = ("text/",)
 _TEXTUAL = frozenset(
     {"application/xml", "application/javascript", "application/x-www-form-urlencoded"}
 )
-_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,20})?", re.ASCII)
 _WHOLE = re.compile(r"[0-9]{1,16}", re.ASCII)
 
 MAX_BATCH = 10_000  # messages

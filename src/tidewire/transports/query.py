@@ -23,7 +23,7 @@ _CURSOR_NAMES = ("last_event_id", "cursor", "lastEventId")
 _CONSUMER = re.compile(r"[A-Za-z0-9_\-.:/@#]{1,128}", re.ASCII)
 _USER = re.compile(r"[A-Za-z0-9_.\-%]{1,3072}", re.ASCII)
 _SESSION = re.compile(r"[A-Za-z0-9_\-]{1,64}", re.ASCII)
-_SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?", re.ASCII)
+_SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,20})?", re.ASCII)
 
 
 class Query(NamedTuple):
@@ -113,21 +113,21 @@ def parse_query(
         consumer=_text(values, "consumer", check_consumer),
         ack_by_cursor=_choice(values, "ack", ("cursor",)) is not None,
         session=_text(values, "session", check_session),
-        policy=_choice(values, "policy", POLICIES),
+        policy=_choice(values, "policy", POLICIES, code="invalid_policy"),
         fragments=_choice(values, "fragments", ("true", "false")) == "true",
         device=_text(values, "device", _cut_device),
     )
 
 
-def _choice(values: dict[str, list[str]], name: str, allowed: tuple[str, ...]) -> str | None:
+def _choice(
+    values: dict[str, list[str]], name: str, allowed: tuple[str, ...], *, code: str = "malformed"
+) -> str | None:
     """The value of a parameter that has few; ``None`` when it is not given."""
     if name not in values:
         return None
     value = values[name][-1]
     if value not in allowed:
-        raise BadRequest(
-            f"{name}={value[:40]!r}: use {' or '.join(allowed)}", code=f"invalid_{name}"
-        )
+        raise BadRequest(f"{name}={value[:40]!r}: use {' or '.join(allowed)}", code=code)
     return value
 
 
