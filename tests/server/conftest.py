@@ -37,10 +37,12 @@ class Reply(NamedTuple):
 class Client:
     """One connection to the application."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, peer: str = "127.0.0.1", file: int | None = None) -> None:
         self._server = server
         self.connection = Connection(server.app)
         self.transport = FakeTransport(self.connection)
+        self.transport.peer = peer
+        self.transport.file = file
         self.connection.connection_made(self.transport)
         self._read = 0
 
@@ -105,9 +107,9 @@ class Server:
         self.app = App(self.settings, self.hub, loop)
         self.turn()
 
-    def client(self) -> Client:
-        """One more connection."""
-        return Client(self)
+    def client(self, peer: str = "127.0.0.1", file: int | None = None) -> Client:
+        """One more connection, from *peer*; *file* is the number of its descriptor."""
+        return Client(self, peer, file)
 
     def get(self, target: str, headers: dict[str, str] | None = None, **how: Any) -> Reply:
         """One request on a connection of its own."""

@@ -178,6 +178,15 @@ class StubApp:
             connection.respond(200, b"", request.target + request.body)
 
 
+class Descriptor(NamedTuple):
+    """All that is asked of a socket."""
+
+    number: int
+
+    def fileno(self) -> int:
+        return self.number
+
+
 class FakeTransport(asyncio.Transport):
     """A transport that keeps what is written, and has no descriptor of its own.
 
@@ -187,6 +196,8 @@ class FakeTransport(asyncio.Transport):
     def __init__(self, protocol: Connection) -> None:
         super().__init__()
         self.protocol = protocol
+        self.peer = "127.0.0.1"
+        self.file: int | None = None  # the number of its descriptor, for who asks
         self.sent = b""
         self.buffer = b""
         self.takes = True
@@ -198,7 +209,9 @@ class FakeTransport(asyncio.Transport):
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         # With TLS the connection leaves all writing to the transport.
-        return {"sslcontext": True, "peername": ("127.0.0.1", 1)}.get(name, default)
+        if name == "socket" and self.file is not None:
+            return Descriptor(self.file)
+        return {"sslcontext": True, "peername": (self.peer, 1)}.get(name, default)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self._high = high
