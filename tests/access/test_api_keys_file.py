@@ -203,6 +203,13 @@ def test_what_goes_wrong_changes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_file_that_cannot_be_put_in_its_place_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    with pytest.raises(IsADirectoryError):
+        change_keys(path, lambda entries: path.mkdir())
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_broken_file_is_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "keys.toml"
     path.write_text("[keys")

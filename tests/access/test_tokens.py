@@ -217,7 +217,7 @@ async def test_a_key_is_fetched_when_a_token_names_it() -> None:
 async def test_keys_can_be_there_before_the_first_token() -> None:
     async with key_server() as server:
         server.body = jwks(a=ES)
-        tokens = tokens_of(KeyUrl(server.url))
+        tokens = tokens_of(AllKeys([SecretKey(SECRET), KeyUrl(server.url)]))
         await tokens.open()
         assert tokens.verify(ES.token(kid="a")) == READ
         await tokens.close()
