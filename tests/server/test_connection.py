@@ -156,6 +156,7 @@ def test_a_body_over_its_limit_is_refused_before_it_comes(world: World) -> None:
     (answer,) = world.answers()
     assert (answer.status, answer.last) == (413, True)
     assert world.lingers()
+    assert world.app.refusals == ["body_size"]
 
 
 # 100 (Continue)
@@ -207,6 +208,7 @@ def test_a_head_must_come_in_time(world: World) -> None:
     (answer,) = world.answers()
     assert (answer.status, answer.last) == (408, True)
     assert world.lingers()
+    assert world.app.refusals == ["slow_head"]
 
 
 def test_a_body_has_a_time_of_its_own(world: World) -> None:
@@ -221,6 +223,7 @@ def test_a_body_has_a_time_of_its_own(world: World) -> None:
     (answer,) = world.answers()
     assert (answer.status, answer.last) == (408, True)
     assert b"body" in answer.body
+    assert world.app.refusals == ["slow_body"]
 
 
 def test_reads_that_all_end_within_a_head_are_not_one_slow_head(world: World) -> None:

@@ -192,10 +192,10 @@ def test_a_held_poll_counts_until_its_answer(proxied: Server) -> None:
 
 
 def test_an_idle_connection_of_a_proxy_counts_for_nobody(proxied: Server) -> None:
-    for _ in range(5):
-        client = proxied.client(PROXY)
+    clients = [proxied.client(PROXY) for _ in range(5)]
+    for client in clients:
         assert client.get(POLL, forwarded(A)).status == 200
-    assert client.connection.counted is None
+        assert client.connection.counted is None
 
 
 def test_what_others_say_of_themselves_is_not_believed(proxied: Server) -> None:

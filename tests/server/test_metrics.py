@@ -63,6 +63,31 @@ def test_drops_by_reason(app_server: Server) -> None:
     assert found["tidewire_drops_total", "slow"] == 2
 
 
+def test_refusals_by_reason(app_server: Server) -> None:
+    before = scrape(app_server)
+    assert before["tidewire_refusals_total", "slow_head"] == 0
+    assert app_server.get("/publish?channel=a", method="POST", body=b"x" * (2 << 20)).status == 413
+    assert app_server.get("/healthz", method="POST", body=b"x" * (1 << 20)).status == 413
+    assert app_server.get("/" + "a" * 10_000).status == 414
+    assert app_server.get("/poll?channels=a", {"X": "y" * 20_000}).status == 431
+    assert app_server.get("/poll?channels=a", {"Origin": "https://evil.example"}).status == 403
+    assert app_server.get("/poll?channels=a", {"Host": "evil.example"}).status == 403
+    after = scrape(app_server)
+    counted = {
+        label: count - before[name, label]
+        for (name, label), count in after.items()
+        if name == "tidewire_refusals_total" and count != before[name, label]
+    }
+    assert counted == {
+        "message_size": 1,
+        "body_size": 1,
+        "target_size": 1,
+        "head_size": 1,
+        "origin": 1,
+        "host": 1,
+    }
+
+
 def test_a_scraper_may_ask_for_openmetrics(app_server: Server) -> None:
     accept = {"Accept": "application/openmetrics-text; version=1.0.0"}
     reply = app_server.get("/metrics", headers=accept)

@@ -13,8 +13,11 @@ from tidewire.model import EngineUnavailable, Receipt
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tests.server.conftest import Client, Server
+    from tests.server.conftest import Client, MakeServer, Server
     from tidewire.model import Draft
+
+
+A, B = "203.0.113.1", "203.0.113.2"
 
 
 def publish(client: Client, body: Any, target: str = "/publish") -> None:
@@ -50,6 +53,49 @@ def data_of(server: Server, channel: str) -> list[Any]:
     """The data that *channel* holds."""
     reply = server.get(f"/history?channel={channel}")
     return [message["data"] for message in reply.json["messages"]]
+
+
+def statuses(client: Client, *bodies: Any) -> list[int]:
+    """What becomes of each of these publishes."""
+    found = []
+    for body in bodies:
+        publish(client, body)
+        found.append(client.reply().status)
+    return found
+
+
+def test_a_publisher_keeps_its_pace(make_server: MakeServer) -> None:
+    server = make_server(max_message_rate=0.05)  # a tenth of a message at once: only a full one
+    one = {"channel": "a", "data": 1}
+    assert statuses(server.client(A), one, one) == [200, 429]
+    assert statuses(server.client(B), one) == [200]
+    client = server.client(A)  # another connection of the same client
+    publish(client, one)
+    reply = client.reply()
+    assert (reply.status, reply.json["code"]) == (429, "too_many_requests")
+    assert 18 <= int(reply.headers["retry-after"]) <= 20
+    assert len(data_of(server, "a")) == 2
+    assert server.app.refusals == {"publish_rate": 2}
+
+
+def test_a_batch_is_as_many_messages_as_it_has(make_server: MakeServer) -> None:
+    server = make_server(max_message_rate=10)
+    one = {"channel": "a", "data": 1}
+    client = server.client()
+    assert statuses(client, {"messages": [one] * 30}, one) == [200, 429]
+    assert len(data_of(server, "a")) == 30
+
+
+def test_bytes_a_second_of_a_publisher(make_server: MakeServer) -> None:
+    server = make_server(max_byte_rate=1_000)
+    large = {"channel": "a", "data": "x" * 1_900}
+    assert statuses(server.client(), large, large, {"channel": "a", "data": 1}) == [200, 429, 200]
+    assert server.client().get("/publish?channel=a", method="POST", body=b"x" * 1_900).status == 429
+
+
+def test_a_body_that_is_refused_is_not_looked_at(make_server: MakeServer) -> None:
+    server = make_server(max_message_rate=0.05)
+    assert statuses(server.client(), {"channel": "a", "data": 1}, "nonsense") == [200, 429]
 
 
 def test_a_publish(app_server: Server) -> None:

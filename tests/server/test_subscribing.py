@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.server.conftest import MakeServer, Reply, Server
     from tidewire.hub import Opening
     from tidewire.model import Subscription
+    from tidewire.server.subscribing import Poller
 
 # Whole answers
 
@@ -130,9 +131,7 @@ def test_a_shared_answer_never_ends_or_empties_a_connection(
 
 # How often one may poll
 
-Poller = tuple[str, bytes | None, tuple[str, ...]]
-
-A: Poller = ("10.0.0.1", b"browser", ("news",))
+A: Poller = ("10.0.0.1", b"browser", frozenset({"news"}))
 
 
 def refused(subscribers: Subscribers, poller: Poller, now: float) -> float:
@@ -154,10 +153,10 @@ def test_a_poller_keeps_to_the_interval() -> None:
 def test_pollers_are_told_apart() -> None:
     subscribers = Subscribers()
     others: list[Poller] = [
-        ("10.0.0.2", b"browser", ("news",)),
-        ("10.0.0.1", b"script", ("news",)),
-        ("10.0.0.1", None, ("news",)),
-        ("10.0.0.1", b"browser", ("news", "more")),
+        ("10.0.0.2", b"browser", frozenset({"news"})),
+        ("10.0.0.1", b"script", frozenset({"news"})),
+        ("10.0.0.1", None, frozenset({"news"})),
+        ("10.0.0.1", b"browser", frozenset({"news", "more"})),
     ]
     assert [refused(subscribers, poller, 100) for poller in (A, *others)] == [0] * 5
     assert [refused(subscribers, poller, 101) for poller in (A, *others)] == [9] * 5
@@ -168,13 +167,13 @@ def test_who_has_more_to_fetch_may_come_at_once() -> None:
     assert refused(subscribers, A, 100) == 0
     subscribers.welcome_back(A)
     assert refused(subscribers, A, 100.1) == 0
-    subscribers.welcome_back(("never", None, ("seen",)))
+    subscribers.welcome_back(("never", None, frozenset({"seen"})))
 
 
 def test_pollers_of_the_past_are_forgotten() -> None:
     subscribers = Subscribers()
     for n in range(1_000):
-        refused(subscribers, (f"10.0.{n}", None, ("a",)), 100 + n / 10)
+        refused(subscribers, (f"10.0.{n}", None, frozenset({"a"})), 100 + n / 10)
     assert len(subscribers._last_polls) <= 101 + 1
     refused(subscribers, A, 1_000)
     assert len(subscribers._last_polls) == 1
@@ -191,6 +190,22 @@ def test_a_poll_too_early_is_429(make_server: MakeServer) -> None:
     assert reply.headers["access-control-allow-origin"] == "http://localhost:1"
     assert server.get("/poll?channels=b").status == 200
     assert server.get("/poll?channels=a", {"User-Agent": "other"}).status == 200
+    assert server.app.refusals == {"poll_rate": 1}
+
+
+def test_the_order_of_channels_makes_no_other_poller(make_server: MakeServer) -> None:
+    server = make_server(min_poll_interval=1.5, poll_interval=2.0)
+    assert server.get("/poll?channels=a,b").status == 200
+    assert server.get("/poll?channels=b,a").status == 429
+
+
+def test_pollers_behind_a_proxy_are_told_apart_by_their_addresses(make_server: MakeServer) -> None:
+    server = make_server(min_poll_interval=1.5, poll_interval=2.0, trusted_proxies=["127.0.0.1"])
+    statuses = [
+        server.get("/poll?channels=a", {"X-Forwarded-For": address}).status
+        for address in ("203.0.113.1", "203.0.113.2", "203.0.113.1", "2001:db8::1", "2001:db8::2")
+    ]
+    assert statuses == [200, 200, 429, 200, 429]
 
 
 # Queries

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from typing import NamedTuple
 
 from tidewire.access.caller import Caller
-from tidewire.access.rates import BURST_SECONDS, Bucket, Buckets, Rate, rate_of
+from tidewire.access.rates import BURST_SECONDS, ROUNDING, Bucket, Buckets, Rate, rate_of
 from tidewire.model import TooManyRequests
 
 PATIENCE = 5.0
@@ -87,7 +87,7 @@ class Meter:
 
     def is_given_up(self, now: float) -> bool:
         """Whether the client goes on sending, whatever it is told."""
-        return self._refused.debt(_SECONDS, now) > PATIENCE
+        return self._refused.debt(_SECONDS, now) > PATIENCE + ROUNDING
 
 
 # What is refused, in seconds' worth: as much as the pace lets through is forgiven.

@@ -12,9 +12,8 @@ from typing import NamedTuple
 
 BURST_SECONDS = 2.0
 
-# Seconds by which sums of fractions may be off. It lets nothing through: at a million a second it
-# is one.
-_ROUNDING = 1e-6
+ROUNDING = 1e-6
+"""Seconds by which sums of fractions may be off. What it lets through is one of a million."""
 
 
 class Rate(NamedTuple):
@@ -92,6 +91,6 @@ def _take(full_at: float, rate: Rate, now: float, count: float) -> tuple[float, 
     full_at = max(full_at, now)
     cost = count / rate.per_second
     wait = full_at + min(cost, rate.seconds) - now - rate.seconds
-    if wait > _ROUNDING:
+    if wait > ROUNDING:
         return wait, full_at
     return 0.0, full_at + cost

@@ -61,6 +61,7 @@ _REFUSALS = (
     "rights",
     "slow_body",
     "slow_head",
+    "target_size",
 )
 
 _TRANSPORTS = {WebSocket: "websocket", EventStream: "sse", LongPoll: "longpoll"}

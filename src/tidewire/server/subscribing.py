@@ -58,7 +58,9 @@ class Subscribers:
         if last is not None and now - last < least:
             polls[poller] = last
             raise TooManyRequests(
-                f"poll at most every {least:g} s", retry_after=least - (now - last)
+                f"poll at most every {least:g} s",
+                retry_after=least - (now - last),
+                refusal="poll_rate",
             )
         polls[poller] = now
         while len(polls) > _MOST_POLLERS or now - next(iter(polls.values())) > least:

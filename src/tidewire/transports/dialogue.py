@@ -104,6 +104,7 @@ class Dialogue:
         refusal = self._pacer.refusal(len(data))
         if refusal is not None:
             self.refuse(self.form.codec.ref_of(data), refusal)
+            self._pacer.give_up(refusal)
             return
         if not self._blocked:
             self._carry_out(data)

@@ -64,10 +64,13 @@ class Pacer:
         if dialogue.uploading is not None:
             self._charge(paces, now, 1, size)
             return None
-        refusal = self._meter.take(paces, now, size)
-        if refusal is not None and self._meter.is_given_up(now):
-            dialogue.wire.end(4429, refusal.detail, again=True)
-        return refusal
+        return self._meter.take(paces, now, size)
+
+    def give_up(self, why: TooManyRequests) -> None:
+        """Send a client away that goes on, whatever it is told."""
+        dialogue = self._dialogue
+        if not dialogue.ended and self._meter.is_given_up(dialogue.rules.pacing.clock()):
+            dialogue.wire.end(4429, why.detail, again=True)
 
     def charge(self, messages: int, size: int = 0) -> None:
         """Count in what is taken in any case; if it was too much, nothing is read for a while."""
