@@ -88,8 +88,7 @@ def requests(data: bytes) -> None:
     both = None not in (failure, other)
     assert both or failure == other or "head_too_large" in (failure, other)
     if found and failure is None and not over:
-        plain = [(one.method, one.target, one.body) for one in found]
-        assert plain == requests_of_h11(wire, len(found))
+        check_with_h11(wire, [(one.method, one.target, one.body) for one in found])
 
 
 def requests_of(parts: Iterable[bytes]) -> tuple[list[Seen], str | None, bool]:
@@ -115,28 +114,26 @@ def seen(request: Request) -> Seen:
     )
 
 
-def requests_of_h11(wire: bytes, most: int) -> list[tuple[bytes, bytes, bytes]]:
-    """Methods, targets and bodies as h11 reads them."""
+def check_with_h11(wire: bytes, requests: list[tuple[bytes, bytes, bytes]]) -> None:
+    """Methods, targets and bodies are those that h11 reads, as far as it does not refuse them."""
     connection = h11.Connection(h11.SERVER)
     connection.receive_data(wire)
-    found: list[tuple[bytes, bytes, bytes]] = []
-    head, body = None, b""
-    while len(found) < most:
-        event = connection.next_event()
-        if isinstance(event, h11.Request):
-            head, body = event, b""
-        elif isinstance(event, h11.Data):
-            body += event.data
-        elif isinstance(event, h11.EndOfMessage):
-            assert head is not None
-            found.append((head.method, path_of(head.target), body))
-            connection.send(h11.Response(status_code=200, headers=[("Content-Length", "0")]))
-            connection.send(h11.EndOfMessage())
-            if connection.our_state is not h11.MUST_CLOSE:
-                connection.start_next_cycle()
-        else:
-            break
-    return found
+    for method, target, content in requests:
+        body = b""
+        try:
+            head = connection.next_event()
+            while isinstance(event := connection.next_event(), h11.Data):
+                body += event.data
+        except h11.RemoteProtocolError:
+            return
+        assert isinstance(head, h11.Request)
+        assert isinstance(event, h11.EndOfMessage)
+        assert (head.method, path_of(head.target), body) == (method, target, content)
+        connection.send(h11.Response(status_code=200, headers=[("Content-Length", "0")]))
+        connection.send(h11.EndOfMessage())
+        if connection.our_state is h11.MUST_CLOSE:
+            return
+        connection.start_next_cycle()
 
 
 def path_of(target: bytes) -> bytes:
