@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidewire.access.caller import OPEN, SCOPES, Caller, owner_name, owner_of, whose
+from tidewire.access.caller import OPEN, SCOPES, Caller
 from tidewire.model import check_channel
+from tidewire.model.owner import owner_name, owner_of, whose
 
 
 def user(name: str) -> Caller:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
-from urllib.parse import quote, unquote
+
+from tidewire.model.owner import own_key, owner_name
 
 Right = Literal["subscribe", "publish", "history", "presence", "ack"]
 RIGHTS: frozenset[str] = frozenset({"subscribe", "publish", "history", "presence", "ack"})
@@ -16,8 +15,6 @@ SCOPES = RIGHTS | {"admin", "metrics", "tickets"}
 """What a key can grant: beside the rights, discarding and revoking, metrics, tickets for users."""
 
 Kind = Literal["open", "anonymous", "user", "key"]
-
-_OWNER = re.compile(r"[A-Za-z0-9_\-.:/@]{1,64}", re.ASCII)
 
 
 class CallerLimits(NamedTuple):
@@ -106,35 +103,8 @@ class Caller:
 
     def own(self, name: str) -> str:
         """What the caller's consumer or upload *name* is kept as: each user has its own ones."""
-        return name if self.kind != "user" else f"{_quoted(self.name)}~{name}"
+        return name if self.kind != "user" else own_key(self.name, name)
 
 
 OPEN = Caller("open", scopes=SCOPES)
 """Everybody, where no credentials are configured."""
-
-
-def owner_name(user: str) -> str:
-    """A user's id as it stands behind the ``#`` of a channel.
-
-    One that is longer than 64 characters, or has others than channels may have, is written as ``@``
-    and the first 32 hexadecimal digits of its SHA-256.
-    """
-    if _OWNER.fullmatch(user):
-        return user
-    return "@" + hashlib.sha256(user.encode()).hexdigest()[:32]
-
-
-def owner_of(channel: str) -> str | None:
-    """To whom *channel* belongs: what stands behind its last ``#``; ``None``: to nobody."""
-    _, sign, owner = channel.rpartition("#")
-    return owner if sign else None
-
-
-def whose(key: str) -> tuple[str | None, str]:
-    """The user, if there is one, and the name that ``Caller.own`` made *key* from."""
-    user, tilde, name = key.partition("~")
-    return (unquote(user), name) if tilde else (None, key)
-
-
-def _quoted(user: str) -> str:
-    return quote(user, safe="").replace("~", "%7E")

@@ -17,10 +17,11 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from tidewire.access.caller import Caller, Right, owner_of
+from tidewire.access.caller import Caller, Right
 from tidewire.access.patterns import matches
 from tidewire.model import Forbidden, NoCredentials
 from tidewire.model.channel import namespace_of
+from tidewire.model.owner import owner_of
 
 logger = logging.getLogger("tidewire.access")
 

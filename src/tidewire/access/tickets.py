@@ -37,7 +37,7 @@ class _Ticket(msgspec.Struct, frozen=True, array_like=True):
     issued: float | None = None
     expires: float | None = None
     device: str | None = None
-    limits: CallerLimits = CallerLimits()  # noqa: RUF009  # a tuple: nobody can change it
+    limits: CallerLimits = CallerLimits()  # a tuple: nobody can change it
     until: float = 0.0
 
 

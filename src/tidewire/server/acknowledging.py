@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tidewire.access.caller import Caller, whose
+from tidewire.access.caller import Caller
 from tidewire.hub import Standing
 from tidewire.model import BadRequest, Cursor, TidewireError, check_channel, parse_cursor
+from tidewire.model.owner import whose
 from tidewire.server.request import Request
 from tidewire.server.response import JSON
 from tidewire.transports.acknowledging import check_delay, check_ids, refuse_messages

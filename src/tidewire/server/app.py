@@ -13,6 +13,7 @@ from tidewire.access.access import Access
 from tidewire.access.breaker import ThisProcess
 from tidewire.access.caller import Caller
 from tidewire.access.origins import Origins, is_loopback
+from tidewire.access.counts import Counts
 from tidewire.access.paces import Meters, paces_of
 from tidewire.access.rates import rate_of
 from tidewire.console import static_files
@@ -93,6 +94,7 @@ class App:
             loop.time,
         )
         self.publishers = Meters()  # over HTTP
+        self.stays_by_user = Counts(settings.max_connections_per_user)
         self.publish_limits = Limits(settings.max_message_size, settings.max_json_depth)
         self.consumers = Consumers(
             hub,

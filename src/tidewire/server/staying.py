@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from tidewire.access.caller import Caller, Right
-from tidewire.model import InvalidToken, TokenExpired
+from tidewire.model import InvalidToken, TokenExpired, TooManyRequests
+from tidewire.server.response import jittered
 from tidewire.transports.gate import OPEN_GATE, Gate
 
 if TYPE_CHECKING:
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
 class Stay:
     """Of one *connection*, by *caller*. The transports' ``Gate``, and on the wheel."""
 
-    __slots__ = ("_app", "_connection", "caller", "session", "tick")
+    __slots__ = ("_app", "_connection", "_counted", "caller", "session", "tick")
 
     def __init__(
         self, app: App, connection: Connection, caller: Caller, session: str | None
     ) -> None:
         self._app = app
         self._connection = connection
+        self._counted = _count_in(app, caller)
         self.caller = caller
         self.session = session
         self.tick = 0
@@ -73,6 +75,9 @@ class Stay:
     def end(self) -> None:
         """The connection has ended, or the poll was answered."""
         self._app.wheel.clear(self)
+        if self._counted is not None:
+            self._app.stays_by_user.leave(self._counted)
+            self._counted = None
 
     def _left(self) -> float:
         expires = self.caller.expires
@@ -87,13 +92,33 @@ class Stay:
 
 
 def stay_of(app: App, request: Request, connection: Connection, session: str | None = None) -> Gate:
-    """The gate for the stream of *session*, or for the held poll, that *request* asks for."""
+    """The gate for the stream of *session*, or for the held poll, that *request* asks for.
+
+    Raises:
+        TooManyRequests: if the user has as many as it may have.
+    """
     if app.access.open:
         return OPEN_GATE
     if connection.stay is not None:
         connection.stay.end()
     connection.stay = Stay(app, connection, request.caller, session)
     return connection.stay
+
+
+def _count_in(app: App, caller: Caller) -> str | None:
+    """Count one more of a user's, if there is a limit; return by which name to count it out."""
+    most = caller.limits.connections
+    if most is None:
+        most = app.settings.max_connections_per_user or None
+    if caller.kind != "user" or most is None:
+        return None
+    if not app.stays_by_user.enter(caller.name, most):
+        raise TooManyRequests(
+            f"{most} connections are as many as you may have: close one",
+            retry_after=jittered(1000, 5000) / 1000,
+            refusal="connections_per_user",
+        )
+    return caller.name
 
 
 def end_revoked(app: App) -> None:
