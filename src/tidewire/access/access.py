@@ -49,6 +49,11 @@ class Access:
         self._users: dict[str, tuple[Claims, Caller]] = {}
         self._by_key: dict[str, tuple[ApiKey, Caller]] = {}
 
+    async def fetch_keys(self) -> None:
+        """Ask the issuer of tokens for its keys before the first token comes."""
+        if self._tokens is not None:
+            await self._tokens.open()
+
     async def close(self) -> None:
         """Ask nobody for keys any more."""
         if self._tokens is not None:

@@ -35,10 +35,10 @@ class Claims(msgspec.Struct, frozen=True, gc=False):
 
     user: str
     channels: dict[str, frozenset[str]]
-    expires: int | None = None
+    expires: float | None = None
     token_id: str | None = None
-    issued: int | None = None
-    not_before: int | None = None
+    issued: float | None = None
+    not_before: float | None = None
     device: str | None = None
     limits: dict[str, int] = {}
 
@@ -64,7 +64,7 @@ def claims_of(claims: Mapping[str, Any]) -> Claims:
     )
 
 
-def check_expiry(expires: int | None, now: float, leeway: float) -> None:
+def check_expiry(expires: float | None, now: float, leeway: float) -> None:
     """Refuse a token whose time is over.
 
     Raises:
@@ -125,13 +125,14 @@ def _text(claims: Mapping[str, Any], name: str) -> str | None:
     return value
 
 
-def _time(claims: Mapping[str, Any], name: str) -> int | None:
+def _time(claims: Mapping[str, Any], name: str) -> float | None:
+    """A time as RFC 7519 has it (NumericDate): seconds since 1970, which may have a fraction."""
     value = claims.get(name)
     if value is None:
         return None
-    if type(value) is not int or not 0 <= value <= _LATEST:
-        _malformed(name, "it is no whole number of seconds since 1970")
-    return value
+    if type(value) not in (int, float) or not 0 <= value <= _LATEST:
+        _malformed(name, "it is no number of seconds since 1970")
+    return float(value)
 
 
 def _channels(value: object) -> dict[str, frozenset[str]]:

@@ -24,6 +24,7 @@ from tidewire.model import (
     NoCredentials,
     NotFound,
     TidewireError,
+    Unauthorized,
     Unavailable,
 )
 from tidewire.server import (
@@ -215,10 +216,16 @@ class App:
             else:
                 self._identify(request, connection, endpoint)
         except TidewireError as error:
+            self._tell(error)
             connection.respond_error(error)
         except Exception:
             logger.exception("a request to %s failed", _shown(request.target))
             connection.respond_error(TidewireError("something went wrong here; the log has more"))
+
+    def _tell(self, error: TidewireError) -> None:
+        """Tell the operator what the client is not told."""
+        if isinstance(error, Unauthorized) and error.why:
+            logger.info("refused with %s: %s", error.code, error.why)
 
     def _identify(self, request: Request, connection: Connection, endpoint: Endpoint) -> None:
         """Find out who asks, and go on when that is known."""
@@ -257,6 +264,7 @@ class App:
             await work
             return
         except TidewireError as error:
+            self._tell(error)
             answer = error
         except Exception:
             logger.exception("a request to %s failed", _shown(request.target))

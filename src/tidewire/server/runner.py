@@ -128,6 +128,7 @@ async def _serve(settings: Settings) -> None:
         await hub.stop()
         raise StartError(str(error)) from error
     await app.access.revocations.load()
+    hub.spawn(app.access.fetch_keys())
     server = await loop.create_server(lambda: Connection(app), sock=listener, backlog=BACKLOG)
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
