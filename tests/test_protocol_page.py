@@ -44,7 +44,7 @@ def limits() -> list[tuple[str, float]]:
         if names:
             values = row.split("|")[2].split(", ")
             for name, value in zip(names, values, strict=True):
-                number, _, unit = value.strip().partition(" ")
+                number, _, unit = value.strip().replace("none", "0").partition(" ")
                 found.append((name, float(number.replace(",", "")) * UNITS[unit]))
     return found
 
