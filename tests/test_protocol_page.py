@@ -41,7 +41,7 @@ def limits() -> list[tuple[str, float]]:
     found: list[tuple[str, float]] = []
     for row in section("Limits").splitlines():
         names = re.findall(r"\(`([a-z_]+)`\)", row)
-        if names:
+        if names and row.startswith("|"):
             values = row.split("|")[2].split(", ")
             for name, value in zip(names, values, strict=True):
                 number, _, unit = value.strip().replace("none", "0").partition(" ")
