@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-READY = re.compile(r"^tidewire listening on http://(\[[^\]]+\]|[^\s:/]+):(\d+)")
+READY = re.compile(r"^tidewire listening on https?://(\[[^\]]+\]|[^\s:/]+):(\d+)")
 START_TIMEOUT = 20.0
 """Seconds a server may take until it listens; far above the usual one, for a loaded machine."""
 
@@ -59,6 +59,7 @@ class ServerProcess:
         if ready is None:
             self.kill()
             raise StartError(f"{' '.join(command)} did not start to listen:\n{self.log()}")
+        self.scheme = "https" if " https:" in ready[0] else "http"
         self.host = ready[1].strip("[]")
         self.port = int(ready[2])
 
@@ -78,8 +79,8 @@ class ServerProcess:
 
     @property
     def url(self) -> str:
-        """The address as ``http://host:port``, without a slash at the end."""
-        return f"http://{self.host}:{self.port}"
+        """The address as ``http://host:port``, or with ``https``; without a slash at the end."""
+        return f"{self.scheme}://{self.host}:{self.port}"
 
     @property
     def running(self) -> bool:
@@ -127,6 +128,10 @@ class ServerProcess:
     def interrupt(self) -> None:
         """Ask for an orderly end as Ctrl-C does."""
         self.process.send_signal(signal.SIGINT)
+
+    def hang_up(self) -> None:
+        """Ask it to read its files again."""
+        self.process.send_signal(signal.SIGHUP)
 
     def wait(self, timeout: float = 15) -> int:
         """Wait at most ``timeout`` seconds for the end; a negative exit code names a signal."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 from weakref import WeakSet
@@ -54,6 +55,7 @@ class RawConnection:
         timeout: float = 10,
         receive_buffer: int | None = None,
         source: str | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.socket = socket.socket()
         self.opened.add(self)
@@ -63,6 +65,8 @@ class RawConnection:
         if source is not None:
             self.socket.bind((source, 0))
         self.socket.connect(address)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname=address[0])
         self.address = address
         self.buffer = b""
 

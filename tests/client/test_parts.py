@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ssl
 
 import pytest
 
@@ -19,7 +20,7 @@ from tidewire.client.envelope import (
     end_of_stream,
     parse_envelope,
 )
-from tidewire.client.errors import Interrupted, Refused, reason_of
+from tidewire.client.errors import Interrupted, Refused, broken, reason_of
 from tidewire.client.position import Position
 
 # Addresses
@@ -98,6 +99,30 @@ def test_the_innermost_cause_is_told() -> None:
     assert reason_of(TimeoutError()) == "no answer in time"
     assert reason_of(EOFError("stream ends")) == "stream ends"
     assert reason_of(EOFError()) == "EOFError"
+    plain = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)")
+    plain.reason = "WRONG_VERSION_NUMBER"
+    assert reason_of(plain) == "no TLS with the server: wrong version number"
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "kind", "hint"),
+    [
+        (10, "certificate has expired", Interrupted, False),  # a newer one may come
+        (19, "self-signed certificate in certificate chain", Refused, True),
+        (62, "Hostname mismatch", Refused, False),
+    ],
+)
+def test_a_certificate_that_is_not_trusted(
+    code: int, message: str, kind: type[Exception], hint: bool
+) -> None:
+    error = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED]")
+    error.verify_code, error.verify_message = code, message
+    wrapped = RuntimeError("All connection attempts failed")
+    wrapped.__cause__ = error
+    found = broken(wrapped)
+    assert type(found) is kind
+    assert found.reason.startswith(f"the server's certificate is not trusted: {message}")
+    assert ("SSL_CERT_FILE" in found.reason) is hint
 
 
 # Envelopes

@@ -132,6 +132,7 @@ class StubApp:
         self.full = False
         self.refusals: list[str] = []
         self.stalled = 0
+        self.bad_tls = 0
         self.handled: list[bytes] = []
         self.connections: list[Connection] = []
         self.gone = asyncio.Event()
@@ -156,6 +157,9 @@ class StubApp:
 
     def count_stalled(self) -> None:
         self.stalled += 1
+
+    def count_bad_tls(self) -> None:
+        self.bad_tls += 1
 
     def body_limit(self, request: Request) -> int:
         return 200_000

@@ -36,6 +36,11 @@ class ServerAddress(NamedTuple):
             raise ValueError(f"{text!r} has port 0; give the port that the server printed")
         return cls(f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}")
 
+    @property
+    def is_secure(self) -> bool:
+        """Whether it is spoken to over TLS."""
+        return self.url.startswith("https:")
+
     def http(self, path: str, query: Query = ()) -> str:
         """The URL of *path*, such as ``/sse``, with a query."""
         return f"{self.url}{path}{_encode(query)}"

@@ -10,6 +10,7 @@ ClientError
 from __future__ import annotations
 
 import os
+import ssl
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -68,9 +69,30 @@ class Unanswered(ClientError):
     """No attempt succeeded in the time there was; the last one's reason is given."""
 
 
+# Time heals these, for it brings new certificates: not yet valid, and expired.
+_PASSING_FAULTS = frozenset({9, 10})
+_WRONG_NAME = frozenset({62, 64})
+
+
+def broken(error: BaseException, retry_after: float | None = None) -> ClientError:
+    """What it stands for that there is no connection any more, or that none could be made."""
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            reason = f"the server's certificate is not trusted: {cause.verify_message}"
+            if cause.verify_code in _PASSING_FAULTS:
+                return Interrupted(reason, retry_after)
+            if cause.verify_code not in _WRONG_NAME:
+                reason += "; if its authority is your own, name its file in SSL_CERT_FILE"
+            return Refused(reason)
+    return Interrupted(reason_of(error), retry_after)
+
+
 def reason_of(error: BaseException) -> str:
     """The innermost cause that says something, as libraries wrap it several times over."""
     for cause in reversed(list(_causes(error))):
+        if isinstance(cause, ssl.SSLError):
+            said = (cause.reason or str(cause)).lower().replace("_", " ")
+            return f"no TLS with the server: {said}"
         if isinstance(cause, OSError) and cause.errno is not None:
             text = os.strerror(cause.errno) if cause.errno > 0 else cause.strerror
             return (text or str(cause)).lower()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import ssl
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import httpx
@@ -16,8 +19,8 @@ if TYPE_CHECKING:
 def open_http(address: ServerAddress) -> httpx.AsyncClient:
     """A client with a pool of its own; close it, or use it as a context manager."""
     headers = {"User-Agent": f"tidewire/{tidewire.__version__}"}
-    if address.url.startswith("https:"):
-        return httpx.AsyncClient(headers=headers, follow_redirects=True)
+    if address.is_secure:
+        return httpx.AsyncClient(headers=headers, follow_redirects=True, verify=tls_context())
     # Reading all certificates takes longer than many a command (40 ms and more), so it is not done
     # where it is of no use; and nothing may go to another place without them.
     return httpx.AsyncClient(
@@ -26,6 +29,18 @@ def open_http(address: ServerAddress) -> httpx.AsyncClient:
         verify=False,  # noqa: S501
         mounts={"https://": _NoTls()},
     )
+
+
+@lru_cache(1)
+def tls_context() -> ssl.SSLContext:
+    """Whom to trust, for HTTP and WebSocket alike: the system's authorities and those of certifi.
+
+    ``SSL_CERT_FILE`` or ``SSL_CERT_DIR`` in the environment name others instead.
+    """
+    context = httpx.create_ssl_context()  # certifi's, or those that the environment names
+    if not (os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")):
+        context.load_default_certs()
+    return context
 
 
 class _NoTls(httpx.AsyncBaseTransport):

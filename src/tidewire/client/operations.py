@@ -8,7 +8,7 @@ import httpx
 import msgspec
 
 from tidewire.client.answers import failure
-from tidewire.client.errors import Interrupted, Refused, reason_of
+from tidewire.client.errors import Refused, broken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -103,7 +103,7 @@ class Operations:
         try:
             answer = await self._http.request(method, url, timeout=TIMEOUT)
         except httpx.HTTPError as error:
-            raise Interrupted(reason_of(error)) from error
+            raise broken(error) from error
         if answer.status_code not in (200, 204):
             raise failure(answer.status_code, answer.headers, answer.content)
         return answer

@@ -9,7 +9,7 @@ import msgspec
 
 from tidewire.client.answers import failure
 from tidewire.client.envelope import Reached, parse_envelope
-from tidewire.client.errors import Interrupted, Refused, reason_of
+from tidewire.client.errors import Refused, broken
 from tidewire.client.fragments import Assembly
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ async def get(
         timeout = httpx.Timeout(10.0, read=silence)
         answer = await http.get(url, headers=dict(headers), timeout=timeout)
     except httpx.HTTPError as error:
-        raise Interrupted(reason_of(error)) from error
+        raise broken(error) from error
     if answer.status_code not in (200, 204, 304):
         raise failure(answer.status_code, answer.headers, answer.content)
     return answer

@@ -12,7 +12,7 @@ import msgspec
 
 from tidewire.client.answers import failure
 from tidewire.client.backoff import Backoff, retry
-from tidewire.client.errors import Interrupted, Refused, reason_of
+from tidewire.client.errors import Refused, broken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -123,7 +123,7 @@ class Publisher:
                 timeout=httpx.Timeout(10.0),
             )
         except httpx.HTTPError as error:
-            raise Interrupted(reason_of(error)) from error
+            raise broken(error) from error
         if answer.status_code != 200:
             raise failure(answer.status_code, answer.headers, answer.content)
         try:

@@ -9,7 +9,7 @@ import httpx
 
 from tidewire.client.answers import failure
 from tidewire.client.envelope import Close, Ready, end_of_stream, parse_envelope
-from tidewire.client.errors import Interrupted, Refused, reason_of
+from tidewire.client.errors import Interrupted, Refused, broken
 from tidewire.client.eventsource import EventDecoder, TooMuchData
 from tidewire.client.fragments import Assembly
 from tidewire.client.polling import FRAGMENTS
@@ -73,7 +73,7 @@ class SseTransport:
         except TooMuchData as error:
             raise Refused(str(error)) from error
         except (httpx.HTTPError, TimeoutError) as error:
-            raise Interrupted(reason_of(error), _seconds(decoder.retry)) from error
+            raise broken(error, _seconds(decoder.retry)) from error
         raise Interrupted("the stream ended", _seconds(decoder.retry))
 
 

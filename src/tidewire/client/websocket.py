@@ -20,8 +20,9 @@ from tidewire.client.errors import (
     Interrupted,
     Refused,
     Replaced,
-    reason_of,
+    broken,
 )
+from tidewire.client.http import tls_context
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -131,6 +132,7 @@ async def open_websocket(
             close_timeout=1.0,
             # The server's own limit is a setting; what it has accepted, it may deliver.
             max_size=None,
+            ssl=tls_context() if address.is_secure else None,
         )
     except InvalidStatus as error:
         answer = error.response
@@ -138,7 +140,7 @@ async def open_websocket(
     except InvalidURI as error:
         raise Refused(str(error)) from error
     except (InvalidHandshake, OSError, TimeoutError, EOFError) as error:
-        raise Interrupted(reason_of(error)) from error
+        raise broken(error) from error
 
 
 async def leave(connection: ClientConnection) -> None:

@@ -186,6 +186,10 @@ class App:
         if error.refusal is not None:
             self.refusals[error.refusal] += 1
 
+    def count_bad_tls(self) -> None:
+        """Count a client that did not get through its TLS handshake."""
+        self.hub.drops["tls"] += 1
+
     def drain(self) -> None:
         """Answer what is held, end the streams, and take nothing new."""
         self.draining = True

@@ -37,6 +37,7 @@ _REASONS = (
     "skipped",
     "slow",
     "stalled",
+    "tls",
 )
 
 _REFUSALS = (

@@ -20,7 +20,9 @@ from tidewire.log.sqlite import SqliteEngine
 from tidewire.model import EngineUnavailable, Flow, Namespaces, Retention
 from tidewire.server import logs
 from tidewire.server.app import App
+from tidewire.server.certificate import Certificate, CertificateError
 from tidewire.server.connection import Connection
+from tidewire.server.tls import SecureConnection, TlsLayer
 from tidewire.settings import Settings
 from tidewire.uploads import CallbackError, Intake, Store, load_callback
 
@@ -41,7 +43,8 @@ def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; return the process's exit code.
 
     Raises:
-        StartError: if the log cannot be opened or the address cannot be bound.
+        StartError: if the log cannot be opened, the address cannot be bound, or the certificate
+            cannot be used.
     """
     logs.configure(settings.log_level, settings.log_format)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -106,6 +109,20 @@ def uploads_of(settings: Settings, engine: Engine) -> Intake | None:
         raise StartError(str(error)) from error
 
 
+def certificate_of(settings: Settings) -> Certificate | None:
+    """The certificate that the settings name, if they name one.
+
+    Raises:
+        StartError: if it cannot be used.
+    """
+    if not settings.tls_certificate:
+        return None
+    try:
+        return Certificate(Path(settings.tls_certificate), Path(settings.tls_key))
+    except CertificateError as error:
+        raise StartError(str(error)) from error
+
+
 async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
@@ -113,6 +130,7 @@ async def _serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stopping.set)
     hub = Hub(engine_of(settings))
     uploads = uploads_of(settings, hub.engine)
+    certificate = certificate_of(settings)
     listener = _listen(settings)
     try:
         await hub.start()
@@ -129,20 +147,38 @@ async def _serve(settings: Settings) -> None:
         raise StartError(str(error)) from error
     await app.access.revocations.load()
     hub.spawn(app.access.fetch_keys())
-    server = await loop.create_server(lambda: Connection(app), sock=listener, backlog=BACKLOG)
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    sys.stdout.write(f"tidewire listening on http://{shown}:{port}{settings.path_prefix}\n")
-    sys.stdout.flush()
+    if certificate is not None:
+        certificate.watch(loop)
+        loop.add_signal_handler(signal.SIGHUP, certificate.reload)
+    server = await loop.create_server(_protocols(app, certificate), sock=listener, backlog=BACKLOG)
+    _tell_address(listener, settings)
     _spare_the_collector()
     logger.info("serving the log %s, epoch %s", settings.engine, hub.engine.epoch)
     await stopping.wait()
     await _drain(app, server)
     await app.access.close()
+    if certificate is not None:
+        certificate.stop()
     if uploads is not None:
         uploads.close()
     await hub.stop()
     logger.info("stopped")
+
+
+def _protocols(app: App, certificate: Certificate | None) -> Callable[[], asyncio.Protocol]:
+    """What makes the protocol of each new socket."""
+    if certificate is None:
+        return lambda: Connection(app)
+    return lambda: TlsLayer(certificate, SecureConnection(app))
+
+
+def _tell_address(listener: socket.socket, settings: Settings) -> None:
+    """Say where the server can be reached: scripts wait for this line."""
+    scheme = "https" if settings.tls_certificate else "http"
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    sys.stdout.write(f"tidewire listening on {scheme}://{shown}:{port}{settings.path_prefix}\n")
+    sys.stdout.flush()
 
 
 def _spare_the_collector() -> None:
