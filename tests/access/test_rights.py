@@ -8,7 +8,7 @@ import pytest
 
 from tidewire.access.caller import OPEN, RIGHTS, Caller, Grant, Right
 from tidewire.access.rights import Rights, Rules
-from tidewire.model import Forbidden, NoCredentials
+from tidewire.model import Forbidden, InvalidChannel, NoCredentials
 
 STRICT = Rights(Rules(), {})
 READ = frozenset({"subscribe", "history"})
@@ -49,6 +49,17 @@ def test_a_grant_gives_its_rights_in_its_channels() -> None:
     assert not may(STRICT, caller, "publish", "chat:1")
     assert not may(STRICT, caller, "subscribe", "news")
     assert may(STRICT, caller, "publish", "news")
+
+
+@pytest.mark.parametrize("name", ["", "a" * 256, "x" * 60_000, "a b", "!access", "news\n"])
+def test_what_is_no_name_is_neither_kept_nor_logged(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caller = user(Grant("*", RIGHTS))
+    with caplog.at_level(logging.INFO), pytest.raises(InvalidChannel):
+        STRICT.check(caller, "subscribe", [name])
+    assert caller.decided == {}
+    assert caplog.text == ""
 
 
 def test_who_may_subscribe_may_acknowledge() -> None:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from tidewire.access.caller import Caller, Right
 from tidewire.access.patterns import matches
-from tidewire.model import Forbidden, NoCredentials
+from tidewire.model import Forbidden, NoCredentials, check_channel
 from tidewire.model.channel import namespace_of
 from tidewire.model.owner import owner_of
 
@@ -61,6 +61,7 @@ class Rights:
         """Let *caller* do this in all *channels*.
 
         Raises:
+            InvalidChannel: if one is no name of a channel.
             NoCredentials: if it may not, and has not said who it is.
             Forbidden: if it may not. The log says why.
         """
@@ -78,12 +79,17 @@ class Rights:
                 raise Forbidden(f"you may not {_VERBS[right]} {channel!r}")
 
     def refusal(self, caller: Caller, right: Right, channel: str) -> str | None:
-        """Why *caller* may not do this, for the operator; ``None``: it may."""
+        """Why *caller* may not do this, for the operator; ``None``: it may.
+
+        Raises:
+            InvalidChannel: if *channel* is no name of one.
+        """
         if caller.kind == "open":
             return None
         decided = caller.decided
         key = (right, channel)
         if key not in decided:
+            check_channel(channel)  # what is none may be long: it is not kept, and not logged
             if len(decided) >= _MOST_DECISIONS:
                 decided.clear()
             decided[key] = self._decide(caller, right, channel)
