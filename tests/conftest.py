@@ -25,7 +25,12 @@ class StartServer(Protocol):
     """What the fixtures ``start`` and ``start_shared`` give."""
 
     def __call__(
-        self, *, engine: str = "memory:", port: int = 0, **settings: object
+        self,
+        *,
+        engine: str = "memory:",
+        port: int = 0,
+        files: int | None = None,
+        **settings: object,
     ) -> ServerProcess:
         """Start one server; it is ended, and its log looked at, when the test is over."""
 
@@ -34,8 +39,14 @@ def _servers(directory: Path) -> Iterator[StartServer]:
     """Yield a function that starts servers; end them all and fail on any traceback they wrote."""
     running: list[ServerProcess] = []
 
-    def start(*, engine: str = "memory:", port: int = 0, **settings: object) -> ServerProcess:
-        server = start_server(directory, engine=engine, port=port, **settings)
+    def start(
+        *,
+        engine: str = "memory:",
+        port: int = 0,
+        files: int | None = None,
+        **settings: object,
+    ) -> ServerProcess:
+        server = start_server(directory, engine=engine, port=port, files=files, **settings)
         running.append(server)
         return server
 

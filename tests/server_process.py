@@ -147,11 +147,17 @@ class ServerProcess:
 
 
 def start_server(
-    directory: Path, *, engine: str = "memory:", port: int = 0, **settings: object
+    directory: Path,
+    *,
+    engine: str = "memory:",
+    port: int = 0,
+    files: int | None = None,
+    **settings: object,
 ) -> ServerProcess:
     """Start a server that keeps its files in ``directory`` and return it when it listens.
 
-    ``settings`` are named as in ``tidewire.toml``; they are handed over as ``TIDEWIRE_*``.
+    ``files`` is how many descriptors the system gives it at most. ``settings`` are named as in
+    ``tidewire.toml``; they are handed over as ``TIDEWIRE_*``.
     """
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TIDEWIRE_")}
     environment["PYTHONUNBUFFERED"] = "1"
@@ -160,4 +166,6 @@ def start_server(
         environment[f"TIDEWIRE_{name.upper()}"] = text
     tidewire = str(Path(sys.executable).with_name("tidewire"))
     command = [tidewire, "serve", "--engine", engine, "--port", str(port)]
+    if files is not None:
+        command = ["prlimit", f"--nofile={files}:{files}", *command]
     return ServerProcess(command, environment, directory)
