@@ -245,6 +245,11 @@ def test_a_certificate_and_its_key_go_together(given: str, missing: str) -> None
     ]
 
 
+def test_cookies_are_not_for_every_page() -> None:
+    [problem] = problems({"token_cookie": "session", "allowed_origins": "*"})
+    assert problem.startswith('token_cookie: "session" (from --token-cookie): with * in allowed')
+
+
 @pytest.mark.parametrize(
     ("engine", "why"),
     [

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from tidewire.access.access import Access
 from tidewire.access.breaker import ThisProcess
 from tidewire.access.caller import Caller
-from tidewire.access.origins import Origins, is_loopback
 from tidewire.access.counts import Counts
+from tidewire.access.origins import Origins, is_loopback
 from tidewire.access.paces import Meters, paces_of
 from tidewire.access.rates import rate_of
 from tidewire.console import static_files
@@ -126,6 +126,10 @@ class App:
         self.subscribers = subscribing.Subscribers()
         self.sessions = SessionRecords(hub.engine, settings.session_ttl)
         self.metrics = metrics.Metrics(self)
+        #: What lets a page's requests bring cookies, and the page see the answers to those.
+        self.cors_cookies = (
+            b"Access-Control-Allow-Credentials: true\r\n" if settings.token_cookie else b""
+        )
         self._prefix = settings.path_prefix.encode()
         self._routes = self._make_routes()
 
@@ -356,8 +360,9 @@ class App:
         host = request.headers.get(b"host", b"").decode("latin-1")
         if not self.origins.allowed(origin.decode("latin-1"), host):
             return b""
-        return b"Access-Control-Allow-Origin: %b\r\nAccess-Control-Expose-Headers: %b\r\n" % (
+        return b"Access-Control-Allow-Origin: %b\r\n%bAccess-Control-Expose-Headers: %b\r\n" % (
             origin,
+            self.cors_cookies,
             _EXPOSED,
         )
 
@@ -388,10 +393,11 @@ def _options(methods: frozenset[bytes], app: App, request: Request, connection: 
     headers = b"Allow: %b\r\nVary: Origin\r\n" % allowed
     if b"origin" in request.headers:
         headers += (
-            b"Access-Control-Allow-Origin: %b\r\nAccess-Control-Allow-Methods: %b\r\n"
+            b"Access-Control-Allow-Origin: %b\r\n%bAccess-Control-Allow-Methods: %b\r\n"
             b"Access-Control-Allow-Headers: Authorization, Cache-Control, Content-Type, "
             b"ETag, If-Modified-Since, If-None-Match, Last-Event-ID, Prefer, X-API-Key\r\n"
-            b"Access-Control-Max-Age: 600\r\n" % (request.headers[b"origin"], allowed)
+            b"Access-Control-Max-Age: 600\r\n"
+            % (request.headers[b"origin"], app.cors_cookies, allowed)
         )
     connection.respond(204, headers, b"")
 

@@ -497,6 +497,17 @@ class Settings(Other, Timing, Limits, Delivery, Log, Access, Listening):
         return self
 
     @model_validator(mode="after")
+    def _check_cookie(self) -> Self:
+        if self.token_cookie and "*" in self.allowed_origins:
+            raise PydanticCustomError(
+                "cookies_for_all",
+                "with * in allowed_origins any page could do what its visitor may; "
+                "name the origins whose pages may use the cookie",
+                {"key": "token_cookie"},
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_poll_intervals(self) -> Self:
         if self.min_poll_interval > self.poll_interval:
             raise PydanticCustomError(
