@@ -12,7 +12,7 @@ from tidewire.server.openapi.operations import (
     as_head,
     query,
 )
-from tidewire.server.openapi.values import list_of, ref, whole
+from tidewire.server.openapi.values import NAME, list_of, ref, text, whole
 from tidewire.settings import Settings
 from tidewire.transports.acknowledging import MAX_DELAY, MAX_IDS
 
@@ -77,7 +77,10 @@ _RECEIPTS = Operation(
     parameters=(
         CHANNEL,
         query("eventId", ref("Cursor"), "The message's id.", required=True),
-        query("after", {"type": "string"}, "`next` of the page before."),
+        query(
+            "after",
+            text(rf"([A-Za-z0-9_.\-%]{{1,3072}}~)?{NAME}{{1,128}}", "`next` of the page before."),
+        ),
         query("limit", whole(1, MAX_RECEIPTS) | {"default": 100}, "Consumers on the page."),
     ),
     refusals={

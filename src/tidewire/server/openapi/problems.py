@@ -9,6 +9,7 @@ from tidewire.server.openapi.values import Json, ref, whole
 BY_STATUS: dict[int, dict[str, str]] = {
     400: {
         "bad_http": "the request is not HTTP/1.1 as it must be",
+        "tls_required": "plain HTTP at an address that speaks TLS",
         "malformed": "the request cannot be understood as it stands",
         "no_channels": "no channel is named",
         "too_many_channels": "more channels than one subscription may hold",
@@ -70,7 +71,7 @@ BY_STATUS: dict[int, dict[str, str]] = {
 
 # What any request may be told, whatever its address; and who has to say who it is.
 EVERYWHERE = {
-    400: ("bad_http", "malformed"),
+    400: ("bad_http", "tls_required", "malformed"),
     403: ("wrong_host", "wrong_origin"),
     408: ("timeout",),
     413: ("too_large",),

@@ -32,8 +32,8 @@ def _publish(settings: Settings) -> Operation:
         {200: answer("The log holds it.", {"oneOf": [ref("Receipt"), ref("Receipts")]}, NOT_KEPT)},
         "Without parameters the body is a publication or a batch, whatever its content type. With "
         "`channel` it is the data itself: JSON as it is, text as a string, everything else as "
-        f"bytes. A message may have {settings.max_message_size} bytes, and JSON "
-        f"{settings.max_json_depth} levels.",
+        "bytes, of which there may be none. A message may have "
+        f"{settings.max_message_size} bytes, and JSON {settings.max_json_depth} levels.",
         parameters=(
             query("channel", ref("Channel"), "Take the body as the data of one message."),
             query("event", ref("Event")),
@@ -41,7 +41,7 @@ def _publish(settings: Settings) -> Operation:
             query("ttl", {"type": "number", "minimum": 0.001, "maximum": MAX_TTL}, "Seconds."),
             query("version", ref("Version")),
         ),
-        body={"required": True, "content": content},
+        body={"required": False, "content": content},
         refusals={
             400: (
                 "invalid_channel",

@@ -37,7 +37,11 @@ _COMMON = (
         "as channels, in their order, separated by commas.",
     ),
     query("lastEventId", ref("Cursor"), "The same by another name; `cursor` wins."),
-    header("Last-Event-ID", ref("Cursor"), "The same once more; it wins over both."),
+    header(
+        "Last-Event-ID",
+        {"type": "string", "pattern": f"^({CURSOR})?$"},
+        "The same once more; it wins over both, if it is not empty.",
+    ),
     query("since", ref("Since"), "Where to start without a cursor; without it: `now`."),
     query(
         "format",

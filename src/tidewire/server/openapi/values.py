@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tidewire.access.caller import RIGHTS
 from tidewire.model.payload import MAX_EVENT, MAX_KEY, MAX_TTL, MAX_VERSION
 from tidewire.settings import Settings
 from tidewire.transports.publish import MAX_BATCH
@@ -11,7 +12,7 @@ from tidewire.transports.publish import MAX_BATCH
 Json = dict[str, Any]
 
 CURSOR = "[A-Za-z0-9]{1,16}-(0|[1-9][0-9]{0,17})"
-_NAME = r"[A-Za-z0-9_\-.:/@#]"
+NAME = r"[A-Za-z0-9_\-.:/@#]"
 _SAFE = r"[^\x00-\x1f\x7f-\x9f]"  # no control character
 _SESSION = r"[A-Za-z0-9_\-]{1,64}"
 _BASE64 = "([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
@@ -57,8 +58,8 @@ def schemas(settings: Settings) -> dict[str, Json]:
 
 
 _NAMES = {
-    "Channel": text(_NAME + "{1,255}", "A channel's name.", "news", "chat:room-7"),
-    "Consumer": text(_NAME + "{1,128}", "A durable consumer's name.", "billing"),
+    "Channel": text(NAME + "{1,255}", "A channel's name.", "news", "chat:room-7"),
+    "Consumer": text(NAME + "{1,128}", "A durable consumer's name.", "billing"),
     "Cursor": text(
         CURSOR,
         "A position in the log: everything up to and including a message. Opaque to clients.",
@@ -232,28 +233,38 @@ _RECEIPTS = {
     )
 }
 
-_USER = text(rf"{_SAFE}{{1,255}}", "A user's id.", "42")
-_RIGHTS = list_of({"enum": ["subscribe", "publish", "history", "presence", "ack"]})
+_ORIGIN = {"origin": {"type": ["string", "null"], "description": "The only one that can use it."}}
 
 _ACCESS = {
-    "TicketFor": record(
-        {},
-        {
-            "origin": {"type": ["string", "null"], "description": "The only one to use it."},
-            "user": _or_null(_USER),
-            "channels": _or_null(
-                {
-                    "type": "object",
-                    "propertyNames": {"pattern": r"^[A-Za-z0-9_\-.:/@#*]{1,255}$"},
-                    "additionalProperties": _RIGHTS,
-                    "description": "Rights by channel name or pattern.",
-                }
+    "TicketFor": {
+        "oneOf": [
+            record(
+                {},
+                _ORIGIN
+                | {name: {"type": "null"} for name in ("user", "channels", "device", "expires")},
+                additionalProperties=False,
+                description="For who asks.",
             ),
-            "device": _or_null(text(rf"{_SAFE}{{1,255}}", "Kept with the session.")),
-            "expires": _or_null(whole(0, 253_402_300_799, "Unix seconds.")),
-        },
-        additionalProperties=False,
-    ),
+            record(
+                {"user": text(rf"{_SAFE}{{1,255}}", "Whom it is for.", "42")},
+                _ORIGIN
+                | {
+                    "channels": _or_null(
+                        {
+                            "type": "object",
+                            "propertyNames": {"pattern": r"^[A-Za-z0-9_\-.:/@#*]{1,255}$"},
+                            "additionalProperties": list_of({"enum": sorted(RIGHTS)}),
+                            "description": "Rights by channel name or pattern.",
+                        }
+                    ),
+                    "device": _or_null(text(rf"{_SAFE}{{1,255}}", "Kept with the session.")),
+                    "expires": _or_null(whole(0, 253_402_300_799, "Unix seconds.")),
+                },
+                additionalProperties=False,
+                description="For a user of the back end that asks.",
+            ),
+        ]
+    },
     "Ticket": record(
         {
             "ticket": {"type": "string", "description": "For the query: good once."},
@@ -287,12 +298,11 @@ _ACCESS = {
 
 def _limited(settings: Settings) -> dict[str, Json]:
     """Those with a limit of the settings."""
-    channels = list_of(ref("Channel"), maxItems=settings.max_channels)
     limits = ("max_message_size", "max_batch_size", "max_channels", "fragment_size")
     transports = ["websocket", "sse", "longpoll", "poll"]
     times = {"heartbeat", "retry", "wait", "interval"}
     return {
-        "Channels": channels | {"minItems": 1},
+        "Channels": list_of(ref("Channel"), minItems=1, maxItems=settings.max_channels),
         "Batch": record(
             {"messages": list_of(ref("Publication"), maxItems=MAX_BATCH)},
             additionalProperties=False,
@@ -301,7 +311,7 @@ def _limited(settings: Settings) -> dict[str, Json]:
         "Wishes": record(
             {},
             {
-                "channels": channels,
+                "channels": list_of(ref("Channel")),
                 "transports": list_of({"enum": transports}),
             },
             additionalProperties=False,
