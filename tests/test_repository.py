@@ -15,11 +15,11 @@ PACKAGE = ROOT / "src" / "tidewire"
 LAYERS = {
     "model": set[str](),
     "settings": set[str](),
-    "access": {"model"},
+    "access": {"model", "log"},
     "log": {"model"},
     "uploads": {"model", "log"},
     "hub": {"model", "log"},
-    "transports": {"model", "log", "hub", "uploads"},
+    "transports": {"model", "access", "log", "hub", "uploads"},
     "console": set[str](),
     "server": {"model", "settings", "access", "log", "hub", "uploads", "transports", "console"},
     "client": set[str](),
