@@ -10,19 +10,17 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
-
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
 MOST_HOPS = 32
 """Proxies that a request may have come through. More are not looked at."""
 
-_LONGEST = 100  # characters of an address as a proxy writes it, with quotes and port
-
 # Pieces of a Forwarded header. A quote that nothing ends goes to the end, so that no character is
 # looked at twice.
 _PIECE = re.compile(r'"(?:[^"\\]|\\.?)*+"?|[^",;]+|[,;]', re.DOTALL)
+
+
+_MAPPED = bytes(10) + b"\xff\xff"  # what an address of IPv4 begins with when written as IPv6
 
 
 def counted(address: str) -> str:
@@ -31,25 +29,30 @@ def counted(address: str) -> str:
     That is its network of 64 bits in IPv6, where one client may have so many addresses that each
     connection comes from another one.
     """
-    parsed = _parse(address) if ":" in address else None
-    if isinstance(parsed, ipaddress.IPv6Address):
-        return str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
-    return address
+    packed = _packed(address) if ":" in address else None
+    if packed is None:
+        return address
+    if len(packed) == 4:
+        return inet_ntop(AF_INET, packed)
+    return inet_ntop(AF_INET6, packed[:8] + bytes(8)) + "/64"
 
 
 class Addresses:
     """Finds clients' addresses behind the *trusted* proxies: addresses, or networks as in CIDR."""
 
     def __init__(self, trusted: Iterable[str]) -> None:
-        self._trusted: list[_Network] = [
-            ipaddress.ip_network(proxy, strict=False) for proxy in trusted
-        ]
-        self.trusts = lru_cache(1024)(self._trusts)
+        # By the bytes of an address: for each network the bits that count, and what they are.
+        self._trusted: dict[int, list[tuple[int, int]]] = {4: [], 16: []}
+        for proxy in trusted:
+            network = ipaddress.ip_network(proxy, strict=False)
+            bits = (int(network.netmask), int(network.network_address))
+            self._trusted[network.max_prefixlen // 8].append(bits)
+        self._trusts_some = any(self._trusted.values())
 
     def is_trusted(self, peer: str) -> bool:
         """Whether what *peer* says of its clients is believed."""
-        parsed = _parse(peer)
-        return parsed is not None and self.trusts(parsed)
+        packed = _packed(peer) if self._trusts_some else None
+        return packed is not None and self._trusts(packed)
 
     def client(self, peer: str, headers: Mapping[bytes, bytes]) -> str:
         """The address of the client whose request came from *peer*, in its shortest form.
@@ -58,50 +61,58 @@ class Addresses:
         both headers are there and do not agree: a proxy that writes one of them hands on the
         other as the client has made it up.
         """
-        if not self._trusted and ":" not in peer:
+        if not self._trusts_some and ":" not in peer:
             return peer
-        parsed = _parse(peer)
-        if parsed is None:
+        packed = _packed(peer)
+        if packed is None:
             return peer
-        if not self.trusts(parsed):
-            return str(parsed)
+        if not self._trusts(packed):
+            return _text(packed)
         forwarded = headers.get(b"forwarded")
         others = headers.get(b"x-forwarded-for")
-        found = parsed
+        found = packed
         if others is not None:
-            found = self._walk(parsed, others.decode("latin-1").rsplit(",", MOST_HOPS)[-MOST_HOPS:])
+            found = self._walk(packed, others.decode("latin-1").rsplit(",", MOST_HOPS)[-MOST_HOPS:])
         if forwarded is not None:
-            named = self._walk(parsed, _nodes(forwarded.decode("latin-1"))[-MOST_HOPS:])
-            found = named if others is None or named == found else parsed
-        return str(found)
+            named = self._walk(packed, _nodes(forwarded.decode("latin-1"))[-MOST_HOPS:])
+            found = named if others is None or named == found else packed
+        return _text(found)
 
-    def _walk(self, peer: _Address, hops: list[str]) -> _Address:
+    def _walk(self, peer: bytes, hops: list[str]) -> bytes:
         """The last of *hops*, from the right, that a trusted one names, beginning with *peer*."""
         found = peer
         for hop in reversed(hops):
-            named = _parse(_without_port(hop.strip(" \t")))
+            named = _packed(_without_port(hop.strip(" \t")))
             if named is None:
                 break
             found = named
-            if not self.trusts(found):
+            if not self._trusts(found):
                 break
         return found
 
-    def _trusts(self, address: _Address) -> bool:
-        return any(address in network for network in self._trusted)
+    def _trusts(self, packed: bytes) -> bool:
+        number = int.from_bytes(packed, "big")
+        for mask, network in self._trusted[len(packed)]:  # for each connection: no generator
+            if number & mask == network:
+                break
+        else:
+            return False
+        return True
 
 
-def _parse(text: str) -> _Address | None:
-    """An address; one of IPv4 that is written as IPv6 is one of IPv4."""
-    if len(text) > _LONGEST:
-        return None
+def _packed(text: str) -> bytes | None:
+    """The 4 or 16 bytes of an address; one of IPv4 that is written as IPv6 is one of IPv4."""
     try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
+        if ":" not in text:
+            return inet_pton(AF_INET, text)
+        packed = inet_pton(AF_INET6, text.partition("%")[0])  # without its zone
+    except (OSError, ValueError):
         return None
-    if isinstance(address, ipaddress.IPv6Address):
-        return address.ipv4_mapped or ipaddress.IPv6Address(int(address))  # without its zone
-    return address
+    return packed[12:] if packed.startswith(_MAPPED) else packed
+
+
+def _text(packed: bytes) -> str:
+    return inet_ntop(AF_INET if len(packed) == 4 else AF_INET6, packed)
 
 
 def _without_port(hop: str) -> str:

@@ -88,9 +88,11 @@ class Buckets:
 
 def _take(full_at: float, rate: Rate, now: float, count: float) -> tuple[float, float]:
     """The seconds to wait, and when the bucket is full from then on."""
-    full_at = max(full_at, now)
-    cost = count / rate.per_second
-    wait = full_at + min(cost, rate.seconds) - now - rate.seconds
+    per_second, seconds = rate
+    if full_at < now:
+        full_at = now
+    cost = count / per_second
+    wait = full_at - now - seconds + (cost if cost < seconds else seconds)
     if wait > ROUNDING:
         return wait, full_at
     return 0.0, full_at + cost

@@ -215,7 +215,7 @@ class App:
             if endpoint is None:
                 endpoint = request.endpoint = self._resolve(request)
             refusal = None
-            if self.draining or connection.refused is not None or self.doors.by_request:
+            if self.draining or connection.refused is not None or connection.proxied:
                 refusal = self._refusal(request, connection, endpoint)
             if refusal is not None:
                 self.put_off(request, connection, refusal)
@@ -329,7 +329,9 @@ class App:
         if self.draining:
             request.keep_alive = False
             return Unavailable("the server is going down")
-        return connection.refused or self.doors.serve(request, connection)
+        if connection.refused is not None:
+            return connection.refused
+        return self.doors.serve(request, connection)
 
     def put_off(self, request: Request, connection: Connection, error: TidewireError) -> None:
         """Have a client come back later: an EventSource would give up for good on a 503."""

@@ -105,7 +105,7 @@ class Connection(asyncio.Protocol):
         self.draining = False
         self.refused: TidewireError | None = None  # why nothing but its first request is read
         self.counted: str | None = None  # the address that it is counted under
-        self.proxied = False  # it is counted for the current request only
+        self.proxied = False  # it is a proxy's: each request is counted under its client's address
         self._paused = False  # the transport has bytes that the kernel did not take
         self._framed = False  # the stream consists of WebSocket frames
         self._border = 0  # of the first frame in what is written

@@ -48,8 +48,6 @@ class Doors:
         if settings.max_connections_per_ip:
             self._by_address = Counts(settings.max_connections_per_ip)
         self._addresses = Addresses(settings.trusted_proxies)
-        #: Whether requests may come over a proxy's connection from clients that are counted.
-        self.by_request = self._by_address is not None and bool(settings.trusted_proxies)
         self._refusals = refusals
         self._clock = clock
         self._inside = 0
@@ -81,8 +79,10 @@ class Doors:
             return Unavailable("the server is full", refusal="connections")
         if self._by_address is not None:
             peer = peer_of(connection)
-            if not (self.by_request and self._addresses.is_trusted(peer)):
-                key = counted(self._addresses.client(peer, {}))
+            if self._addresses.is_trusted(peer):
+                connection.proxied = True  # its clients are counted when they ask
+            else:
+                key = counted(peer)
                 if not self._by_address.enter(key):
                     return self._too_many()
                 connection.counted = key
@@ -122,22 +122,17 @@ class Doors:
         return self.address_of(request, connection)
 
     def serve(self, request: Request, connection: Connection) -> TidewireError | None:
-        """Count in a client that comes through a proxy, until ``served``; or say that it has
-        too many.
-        """
-        if self._by_address is None or not self._addresses.is_trusted(peer_of(connection)):
-            return None
+        """Count in the client of a proxy, until ``served``; or say that it has too many."""
+        assert self._by_address is not None
         self._forget_address(connection)
         key = self.address_of(request, connection)
         if not self._by_address.enter(key):
             return self._too_many()
         connection.counted = key
-        connection.proxied = True
         return None
 
     def served(self, connection: Connection) -> None:
         """The request that was counted in has its answer."""
-        connection.proxied = False
         self._forget_address(connection)
 
     def _forget_address(self, connection: Connection) -> None:
