@@ -10,6 +10,8 @@
     acknowledging telling the server of it          operations   single HTTP requests
     publisher     publishing, safely tried again    history      kept messages, page after page
     uploading     files in chunks                   http         the HTTP client of all
+    credentials   what is shown of who asks         lifetime     how long a token says it is good
+    opening       WebSockets, from first to last    staying      the next token, told in time
     backoff       when to try again                 errors       what can go wrong
 """
 
@@ -18,6 +20,7 @@ from tidewire.client.address import DEFAULT_URL, ServerAddress
 from tidewire.client.backoff import Backoff
 from tidewire.client.client import Client, make_transport
 from tidewire.client.consuming import Delivery, Subscription
+from tidewire.client.credentials import Credentials, GetToken
 from tidewire.client.envelope import (
     Close,
     Envelope,
@@ -29,7 +32,15 @@ from tidewire.client.envelope import (
     Ready,
     Received,
 )
-from tidewire.client.errors import ClientError, Interrupted, Refused, Replaced, Unanswered
+from tidewire.client.errors import (
+    ClientError,
+    Forbidden,
+    Interrupted,
+    Refused,
+    Replaced,
+    Unanswered,
+    Unauthorized,
+)
 from tidewire.client.history import history
 from tidewire.client.http import open_http
 from tidewire.client.long_poll import LongPollTransport
@@ -50,11 +61,14 @@ __all__ = [
     "Client",
     "ClientError",
     "Close",
+    "Credentials",
     "Delivery",
     "Envelope",
     "Event",
     "File",
+    "Forbidden",
     "Gap",
+    "GetToken",
     "Interrupted",
     "LongPollTransport",
     "Message",
@@ -78,6 +92,7 @@ __all__ = [
     "Subscription",
     "Transport",
     "Unanswered",
+    "Unauthorized",
     "Watcher",
     "WebSocketTransport",
     "history",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tidewire.client.errors import ClientError, Interrupted, Refused, Replaced
+from tidewire.client.errors import ClientError, Interrupted, Replaced, refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +37,7 @@ def failure(status: int, headers: Mapping[str, str], body: bytes) -> ClientError
         return Interrupted(reason, retry_after(headers.get("retry-after"), time.time()))
     if problem.code == "replaced":
         return Replaced(status)
-    return Refused(reason, status, problem.code)
+    return refused(reason, status, problem.code)
 
 
 def retry_after(value: str | None, now: float) -> float | None:

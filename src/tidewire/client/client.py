@@ -10,6 +10,7 @@ import msgspec
 from tidewire.client.acknowledging import Acknowledger
 from tidewire.client.address import DEFAULT_URL, ServerAddress
 from tidewire.client.consuming import Acks, Subscription
+from tidewire.client.credentials import NOBODY, Credentials
 from tidewire.client.http import open_http
 from tidewire.client.long_poll import LongPollTransport
 from tidewire.client.operations import Operations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from tidewire.client.credentials import GetToken
     from tidewire.client.subscriber import Watcher
     from tidewire.client.transport import Transport
 
@@ -42,16 +44,31 @@ class Client:
                 await message.ack()
 
     Use it as a context manager: its end closes all subscriptions.
+
+    Where the server asks who its clients are, a back end has an ``api_key`` and a user a ``token``,
+    or ``get_token``, which is called for each next token in good time before the last one expires,
+    so that streams stay open, and when the server has refused one. It is a function, which is run
+    in a thread, or a coroutine function. What it raises is tried again as a broken connection is;
+    :class:`tidewire.client.Refused` ends it.
     """
 
-    def __init__(self, url: str = DEFAULT_URL) -> None:
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        token: str | None = None,
+        get_token: GetToken | None = None,
+        api_key: str | None = None,
+    ) -> None:
         """``url`` is the server's address, path prefix included.
 
         Raises:
-            ValueError: if it is none.
+            ValueError: if it is none, or more than one of the others is given, or one is no text
+                that can be sent.
         """
         self.address = ServerAddress.parse(url)
-        self.http = open_http(self.address)
+        self._credentials = Credentials(token=token, get_token=get_token, api_key=api_key)
+        self.http = open_http(self.address, self._credentials)
         self.operations = Operations(self.http, self.address)
         self._publisher = Publisher(self.http, self.address)
         self._subscriptions: list[Subscription] = []
@@ -83,7 +100,9 @@ class Client:
         position = Position(
             channels, since=since, cursor=cursor, consumer=consumer, policy=policy, session=session
         )
-        made = make_transport(transport, self.http, self.address, codec=codec)
+        made = make_transport(
+            transport, self.http, self.address, codec=codec, credentials=self._credentials
+        )
         acks = None
         if consumer is not None:
             teller = made if isinstance(made, WebSocketTransport) else None
@@ -154,7 +173,9 @@ class Client:
             Unanswered: after a minute without progress.
         """
         file = await File.of(path, channel, name=name, content_type=content_type)
-        return await upload(self.address, file, on_progress=on_progress)
+        return await upload(
+            self.address, file, credentials=self._credentials, on_progress=on_progress
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -177,18 +198,25 @@ class Client:
 
 
 def make_transport(
-    name: str, http: httpx.AsyncClient, address: ServerAddress, *, codec: Codec = "json"
+    name: str,
+    http: httpx.AsyncClient,
+    address: ServerAddress,
+    *,
+    codec: Codec = "json",
+    credentials: Credentials = NOBODY,
 ) -> Transport:
     """The transport called *name*: ``ws``, ``sse``, ``longpoll`` or ``poll``.
+
+    *credentials* are those that *http* shows.
 
     Raises:
         ValueError: if there is none of that name.
     """
     match name:
         case "ws":
-            return WebSocketTransport(address, codec=codec)
+            return WebSocketTransport(address, codec=codec, credentials=credentials)
         case "sse":
-            return SseTransport(http, address)
+            return SseTransport(http, address, credentials=credentials)
         case "longpoll":
             return LongPollTransport(http, address)
         case "poll":

@@ -7,13 +7,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tidewire.client.envelope import Other, Received, contents
-from tidewire.client.errors import ClientError, Interrupted, Refused
+from tidewire.client.errors import ClientError, Interrupted, refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # The same command may well succeed later.
-_PASSING = frozenset({"unavailable", "engine_unavailable", "too_many_requests", "internal"})
+_PASSING = frozenset(
+    {"unavailable", "engine_unavailable", "keys_unavailable", "too_many_requests", "internal"}
+)
 
 
 class Commands:
@@ -66,4 +68,9 @@ class Commands:
 def refusal(answer: Mapping[str, Any]) -> ClientError:
     """What an ``error`` envelope stands for."""
     reason, code = str(answer.get("message", "")), str(answer.get("code", ""))
-    return Interrupted(reason) if code in _PASSING else Refused(reason, code=code)
+    return Interrupted(reason) if code in _PASSING else refused(reason, code=code)
+
+
+def refresh(token: str) -> dict[str, Any]:
+    """The command that lets a connection stay by another token."""
+    return {"type": "refresh", "token": token}

@@ -7,7 +7,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tidewire.client.errors import REPLACED, ClientError, Interrupted, Refused, Replaced
+from tidewire.client.errors import (
+    REPLACED,
+    ClientError,
+    Interrupted,
+    Refused,
+    Replaced,
+    refused,
+)
 
 
 class Message(msgspec.Struct, frozen=True, tag="message", tag_field="type"):
@@ -177,5 +184,5 @@ def end_of_stream(close: Close) -> ClientError:
         return Replaced(close.code)
     reason = f"the server closed the stream: {close.code} {close.reason}".rstrip()
     if close.retry is None:
-        return Refused(reason, close.code)
+        return refused(reason, close.code)
     return Interrupted(reason, close.retry / 1000)

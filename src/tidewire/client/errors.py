@@ -3,8 +3,12 @@
 ClientError
 ├── Interrupted   another attempt may succeed
 ├── Refused       no other attempt of the same kind would succeed
-│   └── Replaced  another connection of the same consumer took over
+│   ├── Unauthorized  the server does not know who asks, or does not believe it
+│   ├── Forbidden     who asks may not do this
+│   └── Replaced      another connection of the same consumer took over
 └── Unanswered    there were attempts until the time was over
+
+What a client shows of who it is, its token or its key, is in the text of none of them.
 """
 
 from __future__ import annotations
@@ -51,6 +55,43 @@ class Refused(ClientError):
         super().__init__(reason)
         self.status = status
         self.code = code
+
+
+class Unauthorized(Refused):
+    """Nothing was shown of who asks, or it is not good, or not any more (401, 4401).
+
+    The server's ``code`` tells which: ``no_credentials``, ``invalid_token``, ``token_expired``,
+    ``invalid_key``. Of a token from ``get_token`` this is heard only when another, which was asked
+    for then, was refused too.
+    """
+
+
+class Forbidden(Refused):
+    """The server knows who asks, and does not let it do this (403, 4403)."""
+
+
+_UNAUTHORIZED = frozenset(
+    {
+        401,
+        4401,
+        "unauthorized",
+        "no_credentials",
+        "invalid_token",
+        "token_expired",
+        "invalid_key",
+        "invalid_ticket",
+    }
+)
+_FORBIDDEN = frozenset({403, 4403, "forbidden"})
+
+
+def refused(reason: str, status: int | None = None, code: str | None = None) -> Refused:
+    """The :class:`Refused` of the kind that *status* or *code* stands for."""
+    if status in _UNAUTHORIZED or code in _UNAUTHORIZED:
+        return Unauthorized(reason, status, code)
+    if status in _FORBIDDEN or code in _FORBIDDEN:
+        return Forbidden(reason, status, code)
+    return Refused(reason, status, code)
 
 
 class Replaced(Refused):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import httpx
 import msgspec
@@ -17,28 +17,34 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+Revocable = Literal["user", "session", "token"]
+
 TIMEOUT = httpx.Timeout(10.0)
 
 
 class ReceiptOf(msgspec.Struct, frozen=True, omit_defaults=True):
     """Whether one consumer has acknowledged a message, and how often it was sent to it.
 
-    Of what is acknowledged the server need not know any more how often: then that is 0.
+    Of what is acknowledged the server need not know any more how often: then that is 0. A ``user``
+    has consumers of its own, whatever others are called.
     """
 
     consumer: str
     acknowledged: bool
     deliveries: int = 0
+    user: str | None = None
 
 
 class Receipts(msgspec.Struct, frozen=True):
-    """A page of receipts; the counts are those of all consumers of the channel."""
+    """A page of receipts, and how many consumers in it have acknowledged the message, or not."""
 
     id: str
     channel: str
     consumers: list[ReceiptOf]
     acknowledged: int = 0
     pending: int = 0
+    more: bool = False
+    next: str | None = None
 
 
 class Purged(msgspec.Struct, frozen=True):
@@ -85,23 +91,35 @@ class Operations:
         query = [("channel", channel), ("eventId", id)]
         page = await self._get(query)
         yield page
-        while page.consumers:
-            page = await self._get([*query, ("after", page.consumers[-1].consumer)])
-            if page.consumers:
-                yield page
+        while page.more and page.next is not None:
+            page = await self._get([*query, ("after", page.next)])
+            yield page
 
     async def purge(self, channel: str, *, forget: bool = False) -> Purged:
         """Discard all that a channel keeps; with *forget* also its count, keys and version."""
         path = "/channels" if forget else "/history"
         return _read(await self._request("DELETE", path, [("channel", channel)]), Purged)
 
+    async def revoke(self, what: Revocable, name: str) -> None:
+        """Let a user, a session or a token (by its ``jti``) in no more, and put it out.
+
+        Of a user all tokens that were issued up to now are refused. Again does no harm.
+        """
+        body = msgspec.json.encode({what: name})
+        await self._request("POST", "/revoke", (), body)
+
     async def _get(self, query: Query) -> Receipts:
         return _read(await self._request("GET", "/receipts", query), Receipts)
 
-    async def _request(self, method: str, path: str, query: Query) -> httpx.Response:
+    async def _request(
+        self, method: str, path: str, query: Query, body: bytes | None = None
+    ) -> httpx.Response:
         url = self._address.http(path, query)
+        headers = None if body is None else {"Content-Type": "application/json"}
         try:
-            answer = await self._http.request(method, url, timeout=TIMEOUT)
+            answer = await self._http.request(
+                method, url, content=body, headers=headers, timeout=TIMEOUT
+            )
         except httpx.HTTPError as error:
             raise broken(error) from error
         if answer.status_code not in (200, 204):

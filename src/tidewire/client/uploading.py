@@ -13,11 +13,13 @@ import msgspec
 from websockets.exceptions import ConnectionClosed
 
 from tidewire.client.backoff import Backoff
-from tidewire.client.commands import refusal
+from tidewire.client.commands import refresh, refusal
+from tidewire.client.credentials import NOBODY
 from tidewire.client.envelope import Close, Other, contents, end_of_stream, parse_envelope
-from tidewire.client.errors import ClientError, Interrupted, Refused, Unanswered
+from tidewire.client.errors import ClientError, Interrupted, Refused, Unanswered, Unauthorized
+from tidewire.client.opening import closed, leave, open_websocket
 from tidewire.client.publisher import Receipt
-from tidewire.client.websocket import closed, leave, open_websocket
+from tidewire.client.staying import staying
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,11 +28,13 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
     from tidewire.client.address import ServerAddress
+    from tidewire.client.credentials import Credentials, Token
 
 CHUNK = 128 << 10
 """Bytes in one frame."""
 PATIENCE = 60.0
 """Seconds without any progress after which an upload is given up."""
+_UPLOAD, _REFRESH = 1, 2  # the refs of commands
 _HEAD = struct.Struct("!IQ")  # the number of the upload, and the offset of what follows
 
 
@@ -74,6 +78,7 @@ async def upload(
     address: ServerAddress,
     file: File,
     *,
+    credentials: Credentials = NOBODY,
     on_progress: Callable[[int], None] = lambda kept: None,
     on_wait: Callable[[float, str], None] = lambda delay, reason: None,
     backoff: Backoff | None = None,
@@ -101,7 +106,7 @@ async def upload(
 
     while True:
         try:
-            return await _attempt(address, file, progress)
+            return await _attempt(address, file, credentials, progress)
         except Interrupted as error:
             delay = backoff.delay(error.retry_after)
             if clock() + delay >= end:
@@ -110,13 +115,24 @@ async def upload(
             await sleep(delay)
 
 
-async def _attempt(address: ServerAddress, file: File, progress: Callable[[int], None]) -> Receipt:
-    connection = await open_websocket(address, ())
+async def _attempt(
+    address: ServerAddress,
+    file: File,
+    credentials: Credentials,
+    progress: Callable[[int], None],
+) -> Receipt:
+    connection, token = await open_websocket(address, (), credentials=credentials)
     sending = _Sending(connection, file)
+
+    async def tell(token: Token) -> None:
+        # Not answered here: if it was not taken, the end of the connection says so.
+        command = refresh(token.text) | {"ref": _REFRESH}
+        await connection.send(msgspec.json.encode(command), text=True)
+
     try:
         command = {
             "type": "upload",
-            "ref": 1,
+            "ref": _UPLOAD,
             "upload": file.id,
             "channel": file.channel,
             "name": file.name,
@@ -125,17 +141,21 @@ async def _attempt(address: ServerAddress, file: File, progress: Callable[[int],
             "content_type": file.content_type,
         }
         await connection.send(msgspec.json.encode(command), text=True)
-        while True:
-            answer = await _answer(connection)
-            if "offset" in answer:
-                progress(answer["offset"])
-            if "number" in answer:
-                sending.begin(answer["number"], answer["offset"])
-            elif "id" in answer:
-                progress(file.size)
-                return msgspec.convert(answer, Receipt)
+        async with staying(credentials, token, tell):
+            while True:
+                answer = await _answer(connection)
+                credentials.accepted(token)
+                if "offset" in answer:
+                    progress(answer["offset"])
+                if "number" in answer:
+                    sending.begin(answer["number"], answer["offset"])
+                elif "id" in answer:
+                    progress(file.size)
+                    return msgspec.convert(answer, Receipt)
+    except Unauthorized as error:
+        raise credentials.after(error, token) from None
     except ConnectionClosed as error:
-        raise sending.failure or closed(error) from error
+        raise sending.failure or credentials.after(closed(error), token) from error
     except msgspec.ValidationError as error:
         raise Refused(f"this is not a Tidewire answer: {error}") from None
     finally:
@@ -152,6 +172,8 @@ async def _answer(connection: ClientConnection) -> dict[str, Any]:
         if not isinstance(received.envelope, Other):
             continue
         answer = contents(received)
+        if answer.get("ref") == _REFRESH:
+            continue
         if received.envelope.type == "error":
             error = refusal(answer)
             # The server knows better where it was: that is asked for on a new connection.

@@ -6,36 +6,27 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
-from websockets.typing import Subprotocol
+from websockets.exceptions import ConnectionClosed
 
-import tidewire
-from tidewire.client.answers import failure
-from tidewire.client.commands import Commands
+from tidewire.client.commands import Commands, refresh
+from tidewire.client.credentials import NOBODY
 from tidewire.client.envelope import Close, end_of_stream, parse_envelope, parse_packed
-from tidewire.client.errors import (
-    REPLACED,
-    ClientError,
-    Interrupted,
-    Refused,
-    Replaced,
-    broken,
-)
-from tidewire.client.http import tls_context
+from tidewire.client.errors import Interrupted
+from tidewire.client.opening import OPEN_TIMEOUT, closed, leave, open_websocket
+from tidewire.client.staying import staying
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from tidewire.client.address import Query, ServerAddress
+    from websockets.asyncio.client import ClientConnection
+
+    from tidewire.client.address import ServerAddress
+    from tidewire.client.credentials import Credentials, Token
     from tidewire.client.envelope import Event
     from tidewire.client.position import Position
 
 Codec = Literal["json", "msgpack"]
 
-RECONNECT_AFTER = frozenset({1001, 1006, 1011, 1012, 1013, 4408, 4429})
-"""The close codes after which another connection may succeed."""
-OPEN_TIMEOUT = 10.0
 ANSWER_WITHIN = 10.0
 """Seconds after which a command is taken for unanswered."""
 
@@ -48,10 +39,12 @@ class WebSocketTransport:
         address: ServerAddress,
         *,
         codec: Codec = "json",
+        credentials: Credentials = NOBODY,
         open_timeout: float = OPEN_TIMEOUT,
     ) -> None:
         """``open_timeout`` is the longest time for a handshake, in seconds."""
         self._address = address
+        self._credentials = credentials
         self._codec: Codec = codec
         self._open_timeout = open_timeout
         self._connection: ClientConnection | None = None
@@ -60,21 +53,29 @@ class WebSocketTransport:
     async def attempt(self, position: Position) -> AsyncGenerator[Event, None]:
         """See :class:`tidewire.client.transport.Transport`."""
         parse = parse_packed if self._codec == "msgpack" else parse_envelope
-        connection = await open_websocket(
-            self._address, position.query(), codec=self._codec, open_timeout=self._open_timeout
+        credentials = self._credentials
+        connection, token = await open_websocket(
+            self._address,
+            position.query(),
+            codec=self._codec,
+            credentials=credentials,
+            open_timeout=self._open_timeout,
         )
         self._commands = commands = Commands()
         self._connection = connection
         try:
-            while True:
-                received = parse(await connection.recv(decode=False))
-                if commands.take(received):
-                    continue
-                yield received
-                if isinstance(received.envelope, Close):
-                    raise end_of_stream(received.envelope)
+            async with staying(credentials, token, self._refresh):
+                while True:
+                    received = parse(await connection.recv(decode=False))
+                    if commands.take(received):
+                        continue
+                    if isinstance(received.envelope, Close):
+                        yield received
+                        raise credentials.after(end_of_stream(received.envelope), token)
+                    credentials.accepted(token)
+                    yield received
         except ConnectionClosed as error:
-            raise closed(error) from error
+            raise credentials.after(closed(error), token) from error
         finally:
             self._connection = None
             commands.end("the connection ended")
@@ -92,6 +93,16 @@ class WebSocketTransport:
             Interrupted: if there is no connection, or no answer in time.
             Refused: if the server answers so.
         """
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN):
+                return await self._command(command)
+        except TimeoutError as error:
+            raise Interrupted("no answer in time") from error
+
+    async def _refresh(self, token: Token) -> None:
+        await self._command(refresh(token.text))
+
+    async def _command(self, command: dict[str, Any]) -> dict[str, Any]:
         connection = self._connection
         if connection is None:
             raise Interrupted("there is no connection")
@@ -99,70 +110,9 @@ class WebSocketTransport:
         packed = self._codec == "msgpack"
         encode = msgspec.msgpack.encode if packed else msgspec.json.encode
         try:
-            async with asyncio.timeout(ANSWER_WITHIN):
-                await connection.send(encode(command | {"ref": ref}), text=not packed)
-                return await answer
-        except TimeoutError as error:
-            raise Interrupted("no answer in time") from error
+            await connection.send(encode(command | {"ref": ref}), text=not packed)
+            return await answer
         except ConnectionClosed as error:
             raise Interrupted("the connection broke") from error
         finally:
             answer.cancel()
-
-
-async def open_websocket(
-    address: ServerAddress,
-    query: Query,
-    *,
-    codec: Codec = "json",
-    open_timeout: float = OPEN_TIMEOUT,
-) -> ClientConnection:
-    """A connection to the server.
-
-    Raises:
-        Interrupted: if there is none now.
-        Refused: if the server wants none.
-    """
-    try:
-        return await connect(
-            address.websocket("/ws", query),
-            subprotocols=[Subprotocol(f"tidewire.v1.{codec}")],
-            user_agent_header=f"tidewire/{tidewire.__version__}",
-            open_timeout=open_timeout,
-            close_timeout=1.0,
-            # The server's own limit is a setting; what it has accepted, it may deliver.
-            max_size=None,
-            ssl=tls_context() if address.is_secure else None,
-        )
-    except InvalidStatus as error:
-        answer = error.response
-        raise failure(answer.status_code, answer.headers, bytes(answer.body or b"")) from error
-    except InvalidURI as error:
-        raise Refused(str(error)) from error
-    except (InvalidHandshake, OSError, TimeoutError, EOFError) as error:
-        raise broken(error) from error
-
-
-async def leave(connection: ClientConnection) -> None:
-    """Close the connection with the closing handshake, for which there is a second at most.
-
-    What is still under way is taken in and dropped, because the server's answer comes after it.
-    """
-    closing = asyncio.create_task(connection.close())
-    try:
-        while True:
-            await connection.recv(decode=False)
-    except ConnectionClosed:
-        await closing
-
-
-def closed(error: ConnectionClosed) -> ClientError:
-    """What the end of a connection stands for."""
-    if error.rcvd is None:
-        # Cut, or given up by our side because pings were not answered: 1006 to RFC 6455.
-        return Interrupted("the connection broke")
-    code, said = error.rcvd.code, error.rcvd.reason
-    if code == REPLACED:
-        return Replaced(code)
-    reason = f"the server closed the connection: {code} {said}".rstrip()
-    return Interrupted(reason) if code in RECONNECT_AFTER else Refused(reason, code)

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 DEFAULT_FILE = "tidewire.toml"
 CONFIG_VARIABLE = "TIDEWIRE_CONFIG"
 URL_VARIABLE = "TIDEWIRE_URL"
+TOKEN_VARIABLE = "TIDEWIRE_TOKEN"  # noqa: S105  (a name)
 # Read by the commands, not by the server.
-_OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, URL_VARIABLE})
+_OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, URL_VARIABLE, TOKEN_VARIABLE})
 
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
