@@ -8,7 +8,8 @@ import pytest
 
 from tests.hub.world import World, items_of
 from tidewire.hub import Consumers, Opening, Session, State
-from tidewire.hub.consumer_state import MOST_SINGLE
+from tidewire.hub.consumer_records import TABLE, decode
+from tidewire.hub.consumer_state import MOST_SINGLE, ConsumerState
 from tidewire.model import Cursor, Draft, Replaced, Subscription
 from tidewire.model.subscription import START
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 WAIT = 16.0
 LATE = 17.0
 """Seconds until what was sent surely is due again."""
+NOTED = 0.5
+"""Seconds that what was sent may wait for an acknowledgement, before the timer notes it."""
 
 
 class Reader:
@@ -94,11 +97,28 @@ class House:
         return ids
 
     def later(self, seconds: float) -> None:
-        """Let the timer look, and once more when so much time has passed."""
-        self.consumers.look_after()
+        """Let the timer note what was sent, and look once more when so much time has passed."""
+        self.note()
         self.world.now += seconds
         self.consumers.look_after()
         self.rest()
+
+    def note(self) -> None:
+        """Let the timer look until it has noted what was sent."""
+        self.consumers.look_after()
+        self.world.now += NOTED
+        self.consumers.look_after()
+
+    @property
+    def value(self) -> bytes | None:
+        """The record of bob, as the log has it."""
+        return self.world.do(self.world.log.get(TABLE, "bob"))
+
+    @property
+    def record(self) -> ConsumerState:
+        """What it says."""
+        assert self.value is not None
+        return decode(self.value)
 
     def acknowledge(self, *ids: int, single: bool = False) -> None:
         """Acknowledge as bob."""
@@ -231,7 +251,7 @@ def test_an_acknowledgement_counts_while_it_comes_again(small_pages: House) -> N
     bob = house.reader().open("a")
     ids = house.publish(*["a"] * 20)
     bob.news()
-    house.consumers.look_after()
+    house.note()
     house.world.now += LATE
     house.consumers.look_after()
     house.world.until(lambda: bob.ids)
@@ -269,6 +289,57 @@ def test_an_acknowledgement_on_another_server_is_heard_before_it_comes_again(
     house.world.do(elsewhere.records.acknowledge("bob", [ids[0]], single=False))
     house.later(LATE)
     assert bob.news() == [ids[1]]
+
+
+# What the record has
+
+
+def test_what_was_sent_is_kept_with_an_acknowledgement(house: House) -> None:
+    house.reader().open("a")
+    ids = house.publish("a", "a", "a")
+    house.acknowledge(ids[0])
+    assert [house.record.deliveries(id) for id in ids] == [0, 1, 1]
+    assert (house.record.floor, house.record.sent) == (ids[0], ids[2])
+
+
+def test_who_acknowledges_all_the_time_has_nothing_else_written(house: House) -> None:
+    house.reader().open("a")
+    for _ in range(5):
+        ids = house.publish("a", "a")
+        house.acknowledge(ids[0])
+        house.publish("a")
+        written = house.value
+        house.consumers.look_after()
+        house.world.now += NOTED
+        assert house.value is written
+
+
+def test_the_timer_keeps_what_nobody_acknowledges(house: House) -> None:
+    house.reader().open("a")
+    ids = house.publish("a", "a")
+    assert house.record.sent < ids[0]
+    house.note()
+    assert house.record.sent == ids[1]
+
+
+def test_what_another_server_was_told_stands_beside_what_was_sent_here(house: House) -> None:
+    house.reader().open("a")
+    ids = house.publish("a", "a", "a")
+    elsewhere = house.make_consumers(house.world)
+    house.world.do(elsewhere.records.acknowledge("bob", [ids[2]], single=True))
+    house.acknowledge(ids[0])
+    assert (house.record.floor, house.record.acked, house.record.sent) == (
+        ids[0],
+        (ids[2],),
+        ids[2],
+    )
+
+
+def test_channels_that_were_added_are_kept_before_long(house: House) -> None:
+    bob = house.reader().open("a")
+    bob.session.follow({"b": 0}, [])
+    house.note()
+    assert set(house.record.channels) == {"a", "b"}
 
 
 # One at a time
@@ -344,7 +415,7 @@ def test_a_channel_that_is_taken_up_later_loses_nothing(house: House) -> None:
     bob = house.reader().open("a")
     ids = house.publish("a", "late", "a", "late")
     assert bob.news() == [ids[0], ids[2]]
-    house.consumers.look_after()
+    house.note()
     bob.session.follow({"late": 0}, [])
     assert bob.news() == [ids[1], ids[3]]
     house.acknowledge(ids[1])
@@ -355,7 +426,7 @@ def test_a_channel_that_is_taken_up_later_loses_nothing(house: House) -> None:
 def test_a_hole_in_the_feed_is_filled_for_a_consumer(house: House) -> None:
     bob = house.reader().open("a")
     ids = house.publish("a")
-    house.consumers.look_after()
+    house.note()
     ids += house.world.publish_elsewhere("a")
     ids += house.publish("a")
     assert bob.news() == ids

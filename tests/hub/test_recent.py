@@ -188,6 +188,24 @@ def test_a_quiet_channel_is_known_below_the_floor(both: Both) -> None:
     assert read(both, "unknown", both.recent.floor) == []
 
 
+def test_whether_anything_may_have_come(both: Both) -> None:
+    """Of a channel that never had a message, none is expected."""
+    a, b = both.publish("a"), both.publish("b")
+    assert both.recent.may_have("a", a.id - 1)
+    assert not both.recent.may_have("a", a.id)
+    assert both.recent.may_have("ab", a.id)
+    assert not both.recent.may_have("ab", b.id)
+    assert not both.recent.may_have("c", both.recent.floor)
+
+
+def test_it_may_have_come_where_memory_does_not_know(both: Both) -> None:
+    ids = {channel: both.publish(channel).id for channel in "abcdefgh"}
+    assert both.recent.may_have("unknown", both.recent.floor - 1)
+    assert not both.recent.may_have("unknown", both.recent.floor)
+    assert both.recent.newest(("d",)) is None
+    assert both.recent.may_have("d", ids["c"])
+
+
 def test_bytes_are_bounded(both: Both) -> None:
     ids = [both.publish("a", 20).id for _ in range(3)]
     assert both.recent.floor == ids[0]

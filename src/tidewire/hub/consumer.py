@@ -6,8 +6,8 @@ has come. When something is due again the session goes back to it, and reads fro
 where it was; what is acknowledged or not due on that way is left out (``prepare``).
 
 What was acknowledged stands in the consumer's record, which any server may change. What was sent
-is known here, and written to the record now and then, by the holder of the claim. Before anything
-is sent again both are brought together.
+is known here, and written to the record with what is acknowledged here, else by the timer, if a
+connection holds the claim. Before anything is sent again both are brought together.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tidewire.hub.consumer_records import Own, decode
 from tidewire.hub.consumer_state import (
     Choice,
     ConsumerState,
@@ -49,10 +50,10 @@ class Consumer:
     __slots__ = (
         "_consumers",
         "_crowd",
-        "_due",
         "_going_back",
         "_indexed",
         "_kept_at",
+        "_lacking_since",
         "_late",
         "_read",
         "_saving",
@@ -61,6 +62,7 @@ class Consumer:
         "_served",
         "_session",
         "_unsaved",
+        "_value",
         "begun_at",
         "channels",
         "closed",
@@ -76,7 +78,7 @@ class Consumer:
         self.name = name
         self.channels = channels
         self.holder = 0
-        self.state = ConsumerState(0, 0)
+        self.state = ConsumerState(0, 0)  # all that is known, with what the record says
         self.begun_at = consumers.now()
         self.received = 0  # up to here the client has everything, by its own word
         self.closed = False
@@ -85,9 +87,10 @@ class Consumer:
         self._sent = 0  # up to here everything was sent
         self._seen = 0  # up to here gaps were told to this client
         self._read = 0  # from here the log is read on
-        self._due: int | None = None
         self._late: dict[str, int] = {}  # channels taken up later, and from where
         self._served: dict[int, int] = {}  # delays carried out, which the record still has
+        self._value = b""  # the record as it was heard last
+        self._lacking_since = 0  # what was sent since then is not in it yet; 0: all is
         self._indexed: frozenset[str] = frozenset()
         self._kept_at = self.begun_at
         self._crowd = MANY_SINGLE
@@ -108,7 +111,7 @@ class Consumer:
         state = come_back(record, self.received, now, rules)
         if self.channels:
             state = msgspec.structs.replace(state, channels=self.channels)
-        self._set(state)
+        self.state = state
         self._sent = max(state.sent, self.received)
         due = state.first_due(now)
         start = self.received if due is None else min(due, self.received)
@@ -153,9 +156,10 @@ class Consumer:
         else:
             choice = choose(state, page.messages, self._read, end, now, rules)
             choice = choice._replace(state=self._settled(choice.state, page))
-        self._served |= state.delayed.items() - choice.state.delayed.items()
+        if served := state.delayed.items() - choice.state.delayed.items():
+            self._served = self._served | dict(served)
         if choice.state != state:
-            self._set(choice.state)
+            self.state = choice.state
             self._unsaved = True
         if len(state.acked) >= MANY_SINGLE > len(choice.state.acked):
             self._save()  # the record has no room for many more
@@ -213,13 +217,13 @@ class Consumer:
         if session is None or session.state is State.CLOSED:
             return
         hub = self._consumers.hub
-        before, position = self._sent, hub.position_of(session)
-        if position <= before:
+        position = hub.position_of(session)
+        if position <= self._sent:
             return
-        self._sent = position
-        page = hub.recent.read(dict.fromkeys(session.channels, before), position, 1, 1)
-        if page is None or page.messages:  # it may be that memory does not know
-            self._set(mark_sent(self.state, position, self._consumers.now(), self._consumers.rules))
+        before, self._sent = max(self._sent, self.state.floor), position
+        if before < position and hub.recent.may_have(session.channels, before):
+            now, rules = self._consumers.now(), self._consumers.rules
+            self.state = mark_sent(self.state, position, now, rules)
             self._unsaved = True
 
     # Time
@@ -231,23 +235,35 @@ class Consumer:
             if now - self.begun_at > OPENING_MS:
                 self.close()  # its client left before the stream began
             return
-        self._note_sent()
         if self._saving:
             return
-        if self._due is not None and self._due <= now and not self._late and self._is_behind(now):
+        if not self._late and self._is_behind(session, now):
             self._going_back = True
             self._save()
-        elif self._unsaved or now - self._kept_at > self._consumers.refresh_ms:
-            self._save()
+        elif not self._lacks(session, now):
+            self._lacking_since = 0
+        elif not self._lacking_since:
+            self._lacking_since = now  # an acknowledgement may bring it there before long
+        elif now - self._lacking_since >= self._consumers.patience_ms:
+            self._lacking_since = 0
+            self._note_sent()
+            if self._lacks(session, now):
+                self._save()
 
-    def _is_behind(self, now: int) -> bool:
+    def _is_behind(self, session: Session, now: int) -> bool:
         """Whether something due is before what the session reads next."""
+        if not self.state.regions and not self.state.delayed:
+            return False
         due = self.state.first_due(now)
-        session = self._session
+        return due is not None and due < self._consumers.hub.position_of(session)
+
+    def _lacks(self, session: Session, now: int) -> bool:
+        """Whether there may be something to be written to the record."""
         return (
-            due is not None
-            and session is not None
-            and due < self._consumers.hub.position_of(session)
+            self._unsaved
+            or max(self._sent, self.state.floor) < self._consumers.hub.position_of(session)
+            or now - self._kept_at > self._consumers.refresh_ms
+            or (bool(session.channels) and session.channels != self._indexed)
         )
 
     def look(self) -> None:
@@ -257,16 +273,35 @@ class Consumer:
             self._going_back = True
             self._save()
 
-    def adopt(self, record: ConsumerState) -> None:
-        """Take in what the record says of acknowledgements."""
+    def own(self, upto: int) -> Own | None:
+        """What goes to the record with an acknowledgement of all up to *upto*."""
+        session = self._session
+        if session is None:
+            return None
+        if self._consumers.hub.position_of(session) > upto:
+            self._note_sent()
+        return self._own()
+
+    def _own(self) -> Own:
+        return Own(self.holder, self.state, self._value, self._served)
+
+    def adopt(self, value: bytes, own: Own | None) -> None:
+        """Take in what the record says of acknowledgements; *own* is in it already."""
+        state = record = decode(value)
         if record.holder != self.holder:
             return  # somebody else's by now; the claim will be heard
-        self._note_sent()
-        self._served = dict(self._served.items() & record.delayed.items())
-        state = merge(record, self.state, self._served)
-        if (state.floor, state.acked) != (self.state.floor, self.state.acked):
-            state = at_work(state, self._consumers.now(), self._consumers.rules)
-        self._set(state)
+        now = self._consumers.now()
+        self._value = value
+        if own is not None and own.state is self.state:
+            self._served = {}
+            self._unsaved = False
+            self._lacking_since = 0
+        else:
+            self._served = dict(self._served.items() & record.delayed.items())
+            state = merge(record, self.state, self._served)
+        if state.floor != self.state.floor or state.acked != self.state.acked:
+            state = at_work(state, now, self._consumers.rules)
+        self.state = state
         if len(self.state.acked) >= self._crowd:
             self._crowd = len(self.state.acked) + MANY_SINGLE // 2
             self._go_back_to(self.state.floor)
@@ -284,23 +319,17 @@ class Consumer:
             self._read = min(self._read, start)
             session.read_again(start)
 
-    def _set(self, state: ConsumerState) -> None:
-        self.state = state
-        self._due = state.due
-
     # The record
 
     def _save(self) -> None:
         """Write to the record what was sent; then take in what it says."""
-        self._unsaved = False
         self._saving = True
         if self._session is not None and self._session.channels:
             self.channels = tuple(self._session.channels)
             if self.channels != self.state.channels:
                 self.state = msgspec.structs.replace(self.state, channels=self.channels)
         self._index()
-        served = dict(self._served)
-        write = self._consumers.records.save(self.name, self.holder, self.state, served)
+        write = self._consumers.records.save(self.name, self._own())
         if write.done():
             self._saved(write)
         else:
@@ -322,6 +351,5 @@ class Consumer:
         error = None if write.cancelled() else write.exception()
         if error is not None:
             logger.warning("what %s was sent is not kept yet: %s", self.name, error)
-            self._unsaved = True
         elif going_back and not self.closed:
             self.go_back_if_due()

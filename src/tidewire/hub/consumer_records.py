@@ -1,15 +1,18 @@
 """The records of durable consumers, and the index by channel that receipts are made from.
 
 Every change is one step of the engine, made from the record as it is then, so that servers which
-share a log may change the same record. Who holds the consumer hears of each that is made here.
+share a log may change the same record. Who reads as the consumer here hears of each that is made
+here, and has what it knows itself written with an acknowledgement: so who acknowledges all the
+time costs no other change.
 """
 
 from __future__ import annotations
 
 import logging
 from asyncio import Future
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
+from typing import Protocol
 
 import msgspec
 
@@ -30,10 +33,32 @@ logger = logging.getLogger("tidewire.hub")
 TABLE = "consumers"
 READERS = "readers"
 
-Changed = Callable[[str, ConsumerState], None]
-
 _encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(ConsumerState).decode
+
+
+class Own(msgspec.Struct, frozen=True, eq=False):
+    """What the claim *holder* knows of its consumer: *state*, with all in it that *value* says.
+
+    *value* is the record as it was heard last; *served* are the delays that were carried out.
+    """
+
+    holder: int
+    state: ConsumerState
+    value: bytes
+    served: Mapping[int, int]
+
+
+class Reader(Protocol):
+    """Who reads as a consumer here."""
+
+    def own(self, upto: int) -> Own | None:
+        """What it knows, now that everything up to *upto* is done with; ``None``: nothing yet."""
+        ...
+
+    def adopt(self, value: bytes, own: Own | None) -> None:
+        """The record was changed to *value*; *own* is in it."""
+        ...
 
 
 class Standing(msgspec.Struct, omit_defaults=True):
@@ -45,12 +70,12 @@ class Standing(msgspec.Struct, omit_defaults=True):
 
 
 class ConsumerRecords:
-    """Records are kept *ttl* seconds after their last change; *changed* is told of each change."""
+    """Records are kept *ttl* seconds after their last change. *reading* has, by name, who reads."""
 
-    def __init__(self, engine: Engine, ttl: float, changed: Changed) -> None:
+    def __init__(self, engine: Engine, ttl: float, reading: Mapping[str, Reader]) -> None:
         self._engine = engine
         self._ttl = ttl
-        self._changed = changed
+        self._reading = reading
         self.acks = 0  # commands to acknowledge, by this process
 
     async def find(self, name: str) -> ConsumerState | None:
@@ -88,11 +113,9 @@ class ConsumerRecords:
         """
         return self._change(name, partial(_taken, holder, begun, upto))
 
-    def save(
-        self, name: str, holder: int, state: ConsumerState, served: dict[int, int]
-    ) -> Future[bytes | None]:
+    def save(self, name: str, own: Own) -> Future[bytes | None]:
         """Keep what the holder was sent, unless it is not the holder any more."""
-        return self._change(name, partial(_saved, holder, state, served))
+        return self._change(name, partial(_saved, own), own)
 
     def acknowledge(self, name: str, ids: list[int], *, single: bool) -> Future[bytes | None]:
         """These messages are done with, and without *single* all before them.
@@ -101,7 +124,12 @@ class ConsumerRecords:
         ``TooManySingleAcks`` or ``EngineUnavailable``.
         """
         self.acks += 1
-        return self._change(name, partial(_acked_single if single else _acked, name, ids))
+        upto = 0 if single else max(ids)
+        reader = self._reading.get(name)
+        own = None if reader is None else reader.own(upto)
+        if single:
+            return self._change(name, partial(_acked_single, name, ids, own), own)
+        return self._change(name, partial(_acked, name, upto, own), own)
 
     def delay(self, name: str, ids: list[int], due: int) -> Future[bytes | None]:
         """These messages are wanted again, at *due*. Fails as ``acknowledge`` does."""
@@ -111,19 +139,20 @@ class ConsumerRecords:
         """These messages are dead letters by now: they are done with, however many."""
         return self._change(name, partial(_buried, name, ids))
 
-    def _change(self, name: str, change: Change) -> Future[bytes | None]:
+    def _change(self, name: str, change: Change, own: Own | None = None) -> Future[bytes | None]:
         future = self._engine.change(TABLE, name, change, self._ttl)
         if future.done():
-            self._made(name, future)
+            self._made(name, own, future)
         else:
-            future.add_done_callback(partial(self._made, name))
+            future.add_done_callback(partial(self._made, name, own))
         return future
 
-    def _made(self, name: str, future: Future[bytes | None]) -> None:
-        if not future.cancelled() and future.exception() is None:
+    def _made(self, name: str, own: Own | None, future: Future[bytes | None]) -> None:
+        reader = self._reading.get(name)
+        if reader is not None and not future.cancelled() and future.exception() is None:
             value = future.result()
             if value is not None:
-                self._changed(name, decode(value))
+                reader.adopt(value, own)
 
     # Who reads a channel
 
@@ -174,48 +203,56 @@ def _same(name: str, old: bytes | None) -> bytes | None:
     return old
 
 
-def _kept(old: bytes | None, before: ConsumerState, after: ConsumerState) -> bytes | None:
-    return old if after is before and old is not None else _encode(after)
+def _kept(old: bytes | None, after: ConsumerState) -> bytes | None:
+    value = _encode(after)
+    return old if value == old else value
+
+
+def _with_own(name: str, own: Own | None, old: bytes | None) -> ConsumerState:
+    """What the record says, with what its holder knows."""
+    if own is not None and old == own.value:
+        return own.state
+    record = _known(name, old)
+    if own is None or record.holder != own.holder:
+        return record
+    return merge(record, own.state, own.served)
 
 
 def _taken(holder: int, begun: int, upto: int | None, old: bytes | None) -> bytes | None:
-    before = ConsumerState(begun, begun) if old is None else decode(old)
-    after = before
-    if holder > before.holder:
-        after = take_over(after, holder)
+    state = ConsumerState(begun, begun) if old is None else decode(old)
+    if holder > state.holder:
+        state = take_over(state, holder)
     if upto is not None:
-        after = acknowledge(after, upto)
-    return _kept(old, before, after)
+        state = acknowledge(state, upto)
+    return _kept(old, state)
 
 
-def _saved(
-    holder: int, state: ConsumerState, served: dict[int, int], old: bytes | None
-) -> bytes | None:
-    before = state if old is None else decode(old)
-    return old if before.holder != holder else _encode(merge(before, state, served))
+def _saved(own: Own, old: bytes | None) -> bytes | None:
+    if old is None or old == own.value:
+        return _encode(own.state)
+    record = decode(old)
+    return old if record.holder != own.holder else _encode(merge(record, own.state, own.served))
 
 
-def _acked(name: str, ids: list[int], old: bytes | None) -> bytes | None:
-    before = _known(name, old)
-    return _kept(old, before, acknowledge(before, max(ids)))
+def _acked(name: str, upto: int, own: Own | None, old: bytes | None) -> bytes | None:
+    return _kept(old, acknowledge(_with_own(name, own, old), upto))
 
 
-def _acked_single(name: str, ids: list[int], old: bytes | None) -> bytes | None:
-    before = _known(name, old)
+def _acked_single(name: str, ids: list[int], own: Own | None, old: bytes | None) -> bytes | None:
+    before = _with_own(name, own, old)
     after = acknowledge_single(before, ids)
-    return _kept(old, before, after if after is before else check_size(after))
+    return _kept(old, after if after is before else check_size(after))
 
 
 def _buried(name: str, ids: list[int], old: bytes | None) -> bytes | None:
-    before = _known(name, old)
-    return _kept(old, before, acknowledge_single(before, ids))
+    return _kept(old, acknowledge_single(_known(name, old), ids))
 
 
 def _delayed(name: str, ids: list[int], due: int, old: bytes | None) -> bytes | None:
     before = after = _known(name, old)
     for id in ids:
         after = delay(after, id, due)
-    return _kept(old, before, after if after is before else check_size(after))
+    return _kept(old, after if after is before else check_size(after))
 
 
 def _replaced(value: bytes | None, old: bytes | None) -> bytes | None:

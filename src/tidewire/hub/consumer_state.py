@@ -323,6 +323,8 @@ def _upto(region: Region) -> int:
 
 def _raised(state: ConsumerState, floor: int) -> ConsumerState:
     """*state* without what is at or below *floor*, which is not below its own."""
+    if not state.acked and not state.regions and not state.delayed:
+        return msgspec.structs.replace(state, floor=floor)
     return msgspec.structs.replace(
         state,
         floor=floor,

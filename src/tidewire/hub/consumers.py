@@ -35,7 +35,8 @@ from tidewire.model import (
 logger = logging.getLogger("tidewire.hub")
 
 CHANNEL = "!consumers"
-TICK_SECONDS = (0.05, 1.0)  # at least, at most
+TICK_SECONDS = (0.05, 0.25)  # at least, at most
+PATIENCE = 2  # ticks for which what was sent may wait for an acknowledgement to be kept with
 
 
 class _News(msgspec.Struct, omit_defaults=True):
@@ -64,10 +65,11 @@ class Consumers:
         self.hub = hub
         self.rules = Redelivery(max(round(ack_wait * 1000), 1), max_deliver)
         self.refresh_ms = int(ttl * 1000 / 3)  # a record is younger than that, or written again
-        self.records = ConsumerRecords(hub.engine, ttl, self._changed)
         self._clock = clock
         self._tick_seconds = min(max(ack_wait / 16, TICK_SECONDS[0]), TICK_SECONDS[1])
+        self.patience_ms = int(self._tick_seconds * 1000 * PATIENCE)
         self._attached: dict[str, Consumer] = {}  # by name: who reads as it here
+        self.records = ConsumerRecords(hub.engine, ttl, self._attached)
         self._claims: dict[str, tuple[Consumer, Future[None]]] = {}
         self._timer: asyncio.TimerHandle | None = None
         hub.listen(CHANNEL, self._heard)
@@ -167,10 +169,6 @@ class Consumers:
         """*consumer* is no longer read here."""
         if self._attached.get(consumer.name) is consumer:
             del self._attached[consumer.name]
-
-    def _changed(self, name: str, record: ConsumerState) -> None:
-        if (consumer := self._attached.get(name)) is not None:
-            consumer.adopt(record)
 
     # Time
 

@@ -122,6 +122,17 @@ class Recent:
             messages.sort(key=_by_id)
         return page_of(messages, _NO_FLOORS, after, upto, limit, max_bytes, now_us // 1000)
 
+    def may_have(self, channels: Iterable[str], after: int) -> bool:
+        """Whether there may be anything of *channels* above the id *after*."""
+        for channel in channels:
+            known = self._newest.get(channel)
+            if known is None:
+                if after < self.floor or channel in self._windows:
+                    return True
+            elif known[0] > after:
+                return True
+        return False
+
     def _is_discarded(self, message: Message, window: Window, now_us: int) -> bool:
         """Whether the log has discarded *message* by now: then there is a gap for it to tell."""
         size, ttl_us = self._namespaces.retention(message.channel)

@@ -229,7 +229,9 @@ class MemoryEngine:
 
     def change(self, table: str, key: str, change: Change, ttl: float) -> Future[bytes | None]:
         now = self._clock()
-        records = self._records.setdefault(table, OrderedDict())
+        records = self._records.get(table)
+        if records is None:
+            records = self._records[table] = OrderedDict()
         known = records.get(key)
         old = known[1] if known is not None and known[0] > now else None
         future: Future[bytes | None] = self._loop.create_future()

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 import secrets
 import string
-from typing import NamedTuple
+
+import msgspec
 
 from tidewire.model.errors import InvalidCursor
 
@@ -20,7 +21,7 @@ _MAX_ID = 2**63 - 1
 _ALPHABET = string.ascii_letters + string.digits
 
 
-class Cursor(NamedTuple):
+class Cursor(msgspec.Struct, frozen=True, gc=False):
     """A position: strictly after the message *id* in the log called *epoch*."""
 
     epoch: str
