@@ -85,15 +85,21 @@ class Generator:
         interval: float = 1.0,
         kernel_times: bool = False,
         ack_every: int = 0,
+        secret: str = "",
+        issue: str = "",
+        key: str = "",
     ) -> dict[str, Any]:
         """Opens `count` more subscribers, a bounded number at a time; returns once all of them
         stand.
 
         With `kernel_times` a message's receive time is when it stood in the subscriber's socket,
-        else when the generator read it. Raises `ConnectionError` when one of them does not.
+        else when the generator read it. With a `secret` each shows a token of its own, and who
+        publishes to them shows the `key`. Raises `ConnectionError` when one of them does not.
         """
         if stream not in self._streams:
-            self._streams[stream] = (Stream(transport, url, channel, interval, ack_every), [])
+            shown = {"secret": secret, "issue": issue, "key": key}
+            made = Stream(transport, url, channel, interval, ack_every, **shown)
+            self._streams[stream] = (made, [])
         target, subscribers = self._streams[stream]
         start = time.monotonic()
         gate = asyncio.Semaphore(IN_FLIGHT)

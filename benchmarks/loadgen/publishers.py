@@ -87,7 +87,11 @@ class HttpPublisher(Publisher):
         ]
         body = messages[0] if len(messages) == 1 else {"messages": messages}
         self._stream.unanswered += 1
-        return wire.post(self._stream.authority, "/publish", json.dumps(body).encode())
+        key = self._stream.key
+        headers = f"X-API-Key: {key}\r\n" if key else ""
+        return wire.post(
+            self._stream.authority, "/publish", json.dumps(body).encode(), headers=headers
+        )
 
     def read(self, data: bytes) -> bytes:
         while (found := wire.read_answer(data)) is not None:

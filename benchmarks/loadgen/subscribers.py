@@ -16,7 +16,7 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 from urllib.parse import quote, urlsplit
 
-from benchmarks.loadgen import stamp, wire
+from benchmarks.loadgen import credentials, stamp, wire
 from benchmarks.loadgen.latency import Latencies
 from benchmarks.loadgen.ledger import Ledger
 
@@ -40,6 +40,9 @@ class Stream:
         interval: float = 1.0,
         ack_every: int = 0,
         headers: str = "",
+        secret: str = "",
+        issue: str = "",
+        key: str = "",
     ) -> None:
         address = urlsplit(url)
         if not address.hostname or not address.port:
@@ -50,11 +53,18 @@ class Stream:
         self.channel = channel
         self.headers = headers
         """Whole lines, added to each request."""
+        self.secret = secret
+        """With it each subscriber signs a token of its own; "": none has one."""
+        self.issue = issue
+        """Who comes again with tokens of the same issue has the same ones."""
+        self.key = key
+        """The key with which publishers show that they may."""
         self.interval = interval
         """Seconds between a short poller's requests."""
         self.ack_every = ack_every
         """Subscribers are consumers that acknowledge every so-manieth message; 0: they are none."""
         self.consumers = itertools.count()
+        self.users = itertools.count()
         self.ledger = Ledger()
         self.latencies = Latencies()
         self.sample: bytes | None = None
@@ -73,6 +83,13 @@ class Stream:
         """A protocol for one more connection."""
         kind = StreamSubscriber if self.transport in ("ws", "sse") else PollSubscriber
         return kind(self)
+
+    def credentials(self) -> str:
+        """The header lines that one subscriber shows."""
+        if not self.secret:
+            return self.headers
+        token = credentials.token(self.secret, next(self.users), self.channel, self.issue)
+        return f"{self.headers}Authorization: Bearer {token}\r\n"
 
     def scan(self, raw: bytes, text: bytes, chunk: bytes) -> wire.Scan:
         """Reads a chunk from the given state."""
@@ -189,7 +206,7 @@ class StreamSubscriber(Subscriber):
         if stream.ack_every:
             target += f"&consumer=bench-{next(stream.consumers)}"
         headers = wire.UPGRADE if stream.transport == "ws" else wire.EVENT_STREAM
-        transport.write(wire.get(stream.authority, target, headers + stream.headers))
+        transport.write(wire.get(stream.authority, target, headers + stream.credentials()))
 
     def receive(self, data: bytes, now: int) -> None:
         if self._between and (stamps := self._memo.get(data)) is not None:
