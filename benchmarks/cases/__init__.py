@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks.cases import acks, catch_up, chat, fanout, idle_memory, latency, polls, publish
+from benchmarks.cases import (
+    access,
+    acks,
+    catch_up,
+    chat,
+    fanout,
+    idle_memory,
+    latency,
+    polls,
+    publish,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,4 +40,5 @@ CASES: dict[str, Case] = {
     "latency": Case("Latency", latency.run),
     "acks": Case("Acknowledgement", acks.run),
     "catch_up": Case("Catching up beside live traffic", catch_up.run),
+    "access": Case("Limits and tokens", access.run),
 }
