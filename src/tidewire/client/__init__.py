@@ -44,7 +44,7 @@ from tidewire.client.errors import (
 from tidewire.client.history import history
 from tidewire.client.http import open_http
 from tidewire.client.long_poll import LongPollTransport
-from tidewire.client.operations import Operations, Purged, ReceiptOf, Receipts
+from tidewire.client.operations import Operations, Purged, ReceiptOf, Receipts, Revocable
 from tidewire.client.position import Position
 from tidewire.client.publisher import Publication, Publisher, Receipt
 from tidewire.client.short_poll import ShortPollTransport
@@ -86,6 +86,7 @@ __all__ = [
     "Received",
     "Refused",
     "Replaced",
+    "Revocable",
     "ServerAddress",
     "ShortPollTransport",
     "SseTransport",

@@ -148,7 +148,9 @@ class Credentials:
         # One that was good for most of its time has just ended, however it began.
         if token.life is None or not token.life.is_half_over(self._clock()):
             if self._on_trial:
-                return Unauthorized(f"{error.reason}; it was a new token", error.status, error.code)
+                return Unauthorized(
+                    f"{error.reason}; a new one was refused, too", error.status, error.code
+                )
             self._on_trial = True
         return Interrupted(error.reason)
 
