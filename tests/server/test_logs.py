@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tidewire.access.audit import audit
 from tidewire.server import logs
 
 if TYPE_CHECKING:
@@ -17,15 +19,20 @@ if TYPE_CHECKING:
 # What a client may send: escape sequences, line ends, a right-to-left override, NUL
 HOSTILE = "\x1b[2J\r\n2030-01-01 [error] forged\u2028\u202e\x00\x7f\x9b1m"
 
+SHAPES = ["pretty", "json"]
+logger = logging.getLogger("tidewire.test")
+
 
 @pytest.fixture(autouse=True)
-def _root_as_before() -> Iterator[None]:
+def _logging_as_before() -> Iterator[None]:
     """Leave logging as it was."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    names = ("", "httpx", "httpcore", logs.AUDIT, logs.REQUESTS)
+    levels = {name: logging.getLogger(name).level for name in names}
+    handlers = logging.getLogger().handlers[:]
     yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    logging.getLogger().handlers[:] = handlers
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
 
 
 @pytest.fixture
@@ -48,49 +55,93 @@ def fail_with(text: str) -> None:
         if api_key:
             raise ValueError(text)
     except ValueError:
-        logging.getLogger("tidewire.test").exception("it failed")
+        logger.exception("it failed")
 
 
-def test_requests_of_ours_are_not_told_with_their_addresses(lines: Any) -> None:
-    logs.configure("debug", "pretty")
-    for name in ("httpx", "httpcore.connection"):
-        logging.getLogger(name).info("GET https://issuer.example/keys?key=hunter2")
-    logging.getLogger("tidewire.test").info("after")
-    assert len(lines()) == 1
+def say(text: str, **facts: object) -> None:
+    """Log *text* with *facts*."""
+    logger.info(text, extra={"facts": facts})
+
+
+# Shapes
 
 
 def test_a_pretty_line(lines: Any) -> None:
     logs.configure("info", "pretty")
-    logging.getLogger("tidewire.test").warning("%d things at %s", 3, "/poll")
+    logger.warning("%d things at %s", 3, "/poll")
     (line,) = lines()
-    assert line.endswith("3 things at /poll")
-    assert "warning" in line
+    assert line.endswith("[warning ] 3 things at /poll")
     assert "\x1b" not in line  # no colours: it is no terminal
+    assert datetime.fromisoformat(line.split(" ")[0]).utcoffset() is not None
 
 
 def test_a_json_line(lines: Any) -> None:
     logs.configure("info", "json")
-    logging.getLogger("tidewire.test").warning("%d things at %s", 3, "/poll")
+    logger.warning("%d things at %s", 3, "/poll")
     (line,) = lines()
     record = json.loads(line)
     when = datetime.fromisoformat(record.pop("timestamp"))
     assert when.utcoffset() is not None
-    assert record == {"event": "3 things at /poll", "level": "warning"}
+    assert record == {
+        "event": "3 things at /poll",
+        "level": "warning",
+        "logger": "tidewire.test",
+    }
 
 
-@pytest.mark.parametrize("shape", ["pretty", "json"])
+def test_facts(lines: Any) -> None:
+    facts = {"connection": 7, "peer": "127.0.0.1:80", "why": "it is late", "nothing": None}
+    logs.configure("info", "json")
+    say("refused", **facts)
+    record = json.loads(lines()[0])
+    assert (record["connection"], record["peer"]) == (7, "127.0.0.1:80")
+    assert record["why"] == "it is late"
+    assert "nothing" not in record
+    logs.configure("info", "pretty")
+    say("refused", **facts)
+    (line,) = lines()
+    assert line.endswith('refused  connection=7 peer=127.0.0.1:80 why="it is late"')
+
+
+def test_a_fact_cannot_pass_for_another(lines: Any) -> None:
+    logs.configure("info", "pretty")
+    say("refused", user='42" status=200 x="', back="\\", empty="", status=403)
+    (line,) = lines()
+    assert line.endswith(r'user="42\" status=200 x=\"" back="\\" empty="" status=403')
+
+
+def test_the_level(lines: Any) -> None:
+    logs.configure("warning", "json")
+    for log in (logger.debug, logger.info, logger.warning, logger.error):
+        log("said")
+    assert [json.loads(line)["level"] for line in lines()] == ["warning", "error"]
+
+
+def test_configuring_again_does_not_double_the_lines(lines: Any) -> None:
+    logs.configure("info", "json")
+    logs.configure("info", "json")
+    logging.getLogger("other.library").info("said")
+    assert len(lines()) == 1
+
+
+# What clients and libraries put into them
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 def test_control_characters_do_not_reach_the_terminal(lines: Any, shape: str) -> None:
     logs.configure("info", shape)
-    logging.getLogger("tidewire.test").info("a request to %s failed", HOSTILE)
+    say(f"a request to {HOSTILE} failed", target=HOSTILE)
     (line,) = lines()
     assert line.isprintable()
     if shape == "json":
-        assert json.loads(line)["event"] == f"a request to {HOSTILE} failed"
+        record = json.loads(line)
+        assert record["event"] == f"a request to {HOSTILE} failed"
+        assert record["target"] == HOSTILE
     else:
-        assert "\\x1b[2J\\r\\n2030" in line
+        assert line.count("\\x1b[2J\\r\\n2030") == 2
 
 
-@pytest.mark.parametrize("shape", ["pretty", "json"])
+@pytest.mark.parametrize("shape", SHAPES)
 def test_nor_with_an_exception(lines: Any, shape: str) -> None:
     logs.configure("info", shape)
     fail_with(HOSTILE)
@@ -108,7 +159,7 @@ def test_nor_with_an_exception(lines: Any, shape: str) -> None:
         assert any(line.startswith("ValueError: \\x1b[2J") for line in written)
 
 
-@pytest.mark.parametrize("shape", ["pretty", "json"])
+@pytest.mark.parametrize("shape", SHAPES)
 def test_a_traceback_shows_no_variables(lines: Any, shape: str) -> None:
     logs.configure("info", shape)
     fail_with("of a usual kind")
@@ -118,16 +169,67 @@ def test_a_traceback_shows_no_variables(lines: Any, shape: str) -> None:
     assert "hunter2" not in written
 
 
-def test_the_level(lines: Any) -> None:
-    logs.configure("warning", "json")
-    logger = logging.getLogger("tidewire.test")
-    for log in (logger.debug, logger.info, logger.warning, logger.error):
-        log("said")
-    assert [json.loads(line)["level"] for line in lines()] == ["warning", "error"]
+@pytest.mark.parametrize("shape", SHAPES)
+def test_secrets_do_not_get_through(lines: Any, shape: str) -> None:
+    logs.configure("info", shape, ["swordfish", ""])
+    say("GET /sse?token=abc&channels=a", header="authorization: Bearer abc", key="swordfish")
+    fail_with("https://issuer.example/?api_key=abc failed, swordfish")
+    written = "\n".join(lines())
+    for secret in ("abc", "swordfish"):
+        assert secret not in written
+    assert written.count("***") == 5
+    assert "channels=a" in written
 
 
-def test_configuring_again_does_not_double_the_lines(lines: Any) -> None:
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_is_very_long_is_cut(lines: Any, shape: str) -> None:
+    logs.configure("info", shape)
+    begin = time.perf_counter()
+    say("x" * 10_000_000, fact="y" * 10_000_000)
+    fail_with("z" * 10_000_000)
+    assert time.perf_counter() - begin < 5
+    assert all(len(line) < 3 * logs.LONGEST for line in lines())
+
+
+def test_the_end_of_a_long_traceback_is_there(lines: Any) -> None:
+    def deeper(depth: int) -> None:
+        if depth:
+            deeper(depth - 1)
+        fail_at_the_bottom()
+
+    def fail_at_the_bottom() -> None:
+        raise ValueError("the reason, " + ", ".join(map(str, range(3000))))
+
     logs.configure("info", "json")
-    logs.configure("info", "json")
-    logging.getLogger("other.library").info("said")
+    try:
+        deeper(100)
+    except ValueError:
+        logger.exception("it failed")
+    exception = json.loads(lines()[0])["exception"]
+    assert exception.endswith("2998, 2999")
+
+
+def test_the_http_client_does_not_tell_its_addresses(lines: Any) -> None:
+    logs.configure("debug", "json")
+    for name in ("httpx", "httpcore.connection"):
+        logging.getLogger(name).info("GET https://issuer.example/keys")
+    logger.debug("said")
     assert len(lines()) == 1
+
+
+# What is always said
+
+
+def test_what_operators_do_is_noted_at_any_level(lines: Any) -> None:
+    logs.configure("error", "json")
+    audit("purge", "key 'ops'", channel="news", connection=7)
+    record = json.loads(lines()[0])
+    del record["timestamp"]
+    assert record == {
+        "event": "purge",
+        "level": "info",
+        "logger": "tidewire.audit",
+        "caller": "key 'ops'",
+        "channel": "news",
+        "connection": 7,
+    }

@@ -87,8 +87,8 @@ class Twin(Server):
 
 
 def without_time(answers: bytes) -> bytes:
-    """*answers* without their dates."""
-    return re.sub(rb"\r\nDate: [^\r]*", b"", answers)
+    """*answers* without their dates, and without the ids of those that were refused."""
+    return re.sub(rb"\r\nDate: [^\r]*|urn:tidewire:request:\w+", b"", answers)
 
 
 @st.composite

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tidewire.access.api_keys_file import EVERYTHING, hash_of, read_keys
+from tidewire.access.audit import audit
 from tidewire.access.caller import SCOPES
 from tidewire.access.watched_file import UnusableFile, WatchedFile
 
@@ -50,7 +51,9 @@ class ApiKeys:
         """
         self._single = None if single is None else hash_of(single)
         try:
-            self._file = None if file is None else WatchedFile(file, _by_hash, clock=clock)
+            self._file = None
+            if file is not None:
+                self._file = WatchedFile(file, _by_hash, changed=_tell, clock=clock)
         except UnusableFile as error:
             raise UnusableFile(
                 f"api_keys_file: {error}; tidewire keys add makes such a file"
@@ -65,6 +68,26 @@ class ApiKeys:
             return _SINGLE
         # Nobody can steer a hash towards a key's, so how long the look-up takes tells nothing.
         return None if self._file is None else self._file.value.get(shown)
+
+
+def _tell(before: dict[str, ApiKey], after: dict[str, ApiKey]) -> None:
+    """Note whose keys have come, gone, or changed in what they may do."""
+    old, new = _by_name(before), _by_name(after)
+    facts = {
+        "added": new.keys() - old.keys(),
+        "removed": old.keys() - new.keys(),
+        "changed": {name for name in old.keys() & new.keys() if old[name] != new[name]},
+    }
+    shown = {what: ", ".join(sorted(names)) for what, names in facts.items() if names}
+    if shown:
+        audit("keys", "the file of keys", **shown)
+
+
+def _by_name(keys: dict[str, ApiKey]) -> dict[str, set[tuple[str, ApiKey]]]:
+    named: dict[str, set[tuple[str, ApiKey]]] = {}
+    for kept, key in keys.items():
+        named.setdefault(key.name, set()).add((kept, key))
+    return named
 
 
 def _by_hash(data: bytes) -> dict[str, ApiKey]:

@@ -13,7 +13,6 @@ operator's log.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -22,8 +21,6 @@ from tidewire.access.patterns import matches
 from tidewire.model import Forbidden, NoCredentials, check_channel
 from tidewire.model.channel import namespace_of
 from tidewire.model.owner import owner_of
-
-logger = logging.getLogger("tidewire.access")
 
 _MOST_DECISIONS = 1_024
 _VERBS: dict[Right, str] = {
@@ -63,20 +60,20 @@ class Rights:
         Raises:
             InvalidChannel: if one is no name of a channel.
             NoCredentials: if it may not, and has not said who it is.
-            Forbidden: if it may not. The log says why.
+            Forbidden: if it may not. Why, both say to the operator alone.
         """
         if caller.kind == "open":
             return
         for channel in channels:
             why = self.refusal(caller, right, channel)
             if why is not None:
-                logger.info("refused to %s: %s %s: %s", caller, right, channel, why)
+                why = f"{right} {channel}: {why}"
                 if caller.kind == "anonymous":
                     raise NoCredentials(
                         f"to {_VERBS[right]} {channel!r} show who you are: send a token or a key",
                         why=why,
                     )
-                raise Forbidden(f"you may not {_VERBS[right]} {channel!r}")
+                raise Forbidden(f"you may not {_VERBS[right]} {channel!r}", why=why)
 
     def refusal(self, caller: Caller, right: Right, channel: str) -> str | None:
         """Why *caller* may not do this, for the operator; ``None``: it may.

@@ -35,15 +35,19 @@ class WatchedFile(Generic[T]):
         path: Path,
         parse: Callable[[bytes], T],
         *,
+        changed: Callable[[T, T], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Read the file. *parse* raises ``ValueError`` with a sentence if it does not hold.
+
+        *changed* is told what the file said before, and what it says now.
 
         Raises:
             UnusableFile: if it cannot be used now.
         """
         self._path = path
         self._parse = parse
+        self._changed = changed
         self._clock = clock
         self._version = 0
         self._looked = clock()
@@ -71,6 +75,7 @@ class WatchedFile(Generic[T]):
             return
         # Kept before the reading: what is written meanwhile makes another stamp.
         self._seen = stamp
+        before = self._value
         try:
             self._value = self._read()
         except UnusableFile as error:
@@ -78,6 +83,8 @@ class WatchedFile(Generic[T]):
         else:
             self._version += 1
             logger.info("%s has changed and was read again", self._path)
+            if self._changed is not None:
+                self._changed(before, self._value)
 
     def _stamp(self) -> tuple[int, int, int] | None:
         try:

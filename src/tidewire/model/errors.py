@@ -35,7 +35,8 @@ class TidewireError(Exception):
     """Base of everything a client is told.
 
     ``detail`` says what is wrong and what to do about it, in one sentence. ``refusal`` is what
-    the operator's metrics count it under, if it is a limit or a rule that refuses.
+    the operator's metrics count it under, if it is a limit or a rule that refuses. ``why`` is the
+    precise reason for the operator's log, where the client is not to know all of it.
     """
 
     status: ClassVar[int] = 500
@@ -43,9 +44,12 @@ class TidewireError(Exception):
     code: str = "internal"
     refusal: str | None = None
 
-    def __init__(self, detail: str, *, code: str | None = None, refusal: str | None = None) -> None:
+    def __init__(
+        self, detail: str, *, code: str | None = None, refusal: str | None = None, why: str = ""
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
+        self.why = why
         if code is not None:
             self.code = code
         if refusal is not None:
@@ -75,18 +79,13 @@ class InvalidCursor(BadRequest):
 class Unauthorized(TidewireError):
     """Who asks has not shown who it is, or not so that it can be believed.
 
-    ``why`` is the precise reason for the operator's log. The client is told the detail alone:
-    what to do, and nothing that would help to forge credentials.
+    The detail tells the client what to do, and nothing that would help to forge credentials.
     """
 
     status = 401
     title = "Unauthorized"
     code = "unauthorized"
     refusal = "credentials"
-
-    def __init__(self, detail: str, *, code: str | None = None, why: str = "") -> None:
-        super().__init__(detail, code=code)
-        self.why = why
 
 
 class NoCredentials(Unauthorized):

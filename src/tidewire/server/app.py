@@ -24,7 +24,6 @@ from tidewire.model import (
     NoCredentials,
     NotFound,
     TidewireError,
-    Unauthorized,
     Unavailable,
 )
 from tidewire.server import (
@@ -43,6 +42,7 @@ from tidewire.server import (
 from tidewire.server.admitting import access_of
 from tidewire.server.doors import Doors
 from tidewire.server.identifying import take_credentials
+from tidewire.server.journal import failed
 from tidewire.server.request import Endpoint, Handler, HttpLimits, Needs, Request
 from tidewire.server.response import JSON, NO_SNIFF, problem
 from tidewire.server.wheel import Wheel
@@ -224,16 +224,10 @@ class App:
             else:
                 self._identify(request, connection, endpoint)
         except TidewireError as error:
-            self._tell(error)
             connection.respond_error(error)
-        except Exception:
-            logger.exception("a request to %s failed", _shown(request.target))
+        except Exception as error:
+            failed(connection, request, error)
             connection.respond_error(TidewireError("something went wrong here; the log has more"))
-
-    def _tell(self, error: TidewireError) -> None:
-        """Tell the operator what the client is not told."""
-        if isinstance(error, Unauthorized) and error.why:
-            logger.info("refused with %s: %s", error.code, error.why)
 
     def _identify(self, request: Request, connection: Connection, endpoint: Endpoint) -> None:
         """Find out who asks, and go on when that is known."""
@@ -272,10 +266,9 @@ class App:
             await work
             return
         except TidewireError as error:
-            self._tell(error)
             answer = error
-        except Exception:
-            logger.exception("a request to %s failed", _shown(request.target))
+        except Exception as error:
+            failed(connection, request, error)
             answer = TidewireError("something went wrong here; the log has more")
         if connection.current is request:
             connection.respond_error(answer)
@@ -379,10 +372,10 @@ def _post(handler: Handler, needs: Needs) -> dict[bytes, Endpoint]:
 
 def refuse_scope(caller: Caller, scope: str) -> NoReturn:
     """Tell *caller* that this is for keys with a *scope*."""
-    logger.info("refused to %s: it has no scope %s", caller, scope)
+    why = f"it has no scope {scope}"
     if caller.kind == "anonymous":
-        raise NoCredentials("show who you are: send a key", why=f"it takes the scope {scope}")
-    raise Forbidden("this is for keys of back ends that have the scope for it")
+        raise NoCredentials("show who you are: send a key", why=why)
+    raise Forbidden("this is for keys of back ends that have the scope for it", why=why)
 
 
 def _shown(path: bytes) -> str:

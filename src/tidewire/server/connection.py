@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import itertools
 import os
 import struct
 import termios
@@ -32,6 +33,7 @@ from typing import TYPE_CHECKING
 from tidewire.model import TidewireError, Unauthorized
 from tidewire.server.backlog import PIECE, Backlog
 from tidewire.server.http1 import HEAD, IDLE, RequestReader
+from tidewire.server.journal import refusals
 from tidewire.server.request import Request
 from tidewire.server.response import answer, problem
 from tidewire.server.stream import Lingering, Pending, Stream
@@ -50,6 +52,7 @@ PIECES_A_TURN = 8  # to a client that takes them as fast as they come
 CONGESTED, PIPELINED, BUSY = 1, 2, 4
 
 _os_write = os.write
+_numbers = itertools.count(1)
 
 
 class TimedOut(TidewireError):
@@ -82,6 +85,7 @@ class Connection(asyncio.Protocol):
         "current",
         "draining",
         "fd",
+        "number",
         "pending",
         "proxied",
         "refused",
@@ -94,6 +98,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, app: App) -> None:
         self.app = app
+        self.number = next(_numbers)
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
         self.fd = self.socket_fd = -1
         self.tick = 0
@@ -356,12 +361,14 @@ class Connection(asyncio.Protocol):
     def respond_error(self, error: TidewireError) -> None:
         """Answer the current request with a problem document."""
         self.app.count_refusal(error)
-        self.respond(*self.app.with_cors(self.current, problem(error)))
+        instance = refusals.tell(self, self.current, error)
+        self.respond(*self.app.with_cors(self.current, problem(error, instance)))
 
     def turn_out(self, error: Unauthorized) -> None:
         """The caller may stay no longer: end its stream, or answer its held poll with *error*."""
         pending, self.pending = self.pending, None
         if self.stream is not None:
+            refusals.tell(self, None, error)
             self.stream.end(4401, error.detail, again=False)
         elif pending is not None:
             pending.lost()
@@ -485,6 +492,7 @@ class Connection(asyncio.Protocol):
         if self.current is not None or self._queue or self.transport.is_closing():
             return  # not yet: ``_go_on`` comes back to it
         self.app.count_refusal(error)
+        refusals.tell(self, None, error)
         status, headers, body = problem(error)
         self.write(answer(status, headers, body, keep_alive=False))
         self.linger()

@@ -114,6 +114,12 @@ class Doors:
         """What the client that asks is counted under: its address, or its network in IPv6."""
         return counted(self._addresses.client(peer_of(connection), request.headers))
 
+    def client_behind(self, request: Request, connection: Connection) -> str | None:
+        """The address of the client for which a trusted proxy asks; ``None``: there is none."""
+        peer = peer_of(connection)
+        client = self._addresses.client(peer, request.headers)
+        return None if client == peer else client
+
     def client_of(self, request: Request, connection: Connection) -> Hashable:
         """Who asks, for what is counted by client: the user or the key, else the address."""
         caller = request.caller

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from tidewire.access.access import caller_of
+from tidewire.access.audit import audit
 from tidewire.access.caller import Caller
 from tidewire.access.claims import claims_of
 from tidewire.model import BadRequest, Forbidden, NoCredentials, NotFound
 from tidewire.server.connection import Connection
+from tidewire.server.journal import about
 from tidewire.server.request import Request
 from tidewire.server.response import JSON
 from tidewire.transports.query import check_session, parameters
@@ -139,4 +141,5 @@ async def _revoke(
     app: App, request: Request, connection: Connection, what: What, name: str
 ) -> None:
     await app.access.revocations.revoke(what, name)
+    audit("revoke", request.caller, **{what: name}, **about(connection, request))
     connection.respond(204, _NO_STORE + app.cors(request), b"")

@@ -128,6 +128,7 @@ class RequestReader:
             # The last head again, byte for byte, and as many bytes behind it: what was made of it
             # then is still right. Pollers send little else.
             known.body = data[len(self._known_head) :]
+            known.id = ""
             return (known,)
         self._known = None
         if self._is_spent():

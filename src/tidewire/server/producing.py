@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tidewire.access.paces import UNPACED
 from tidewire.model import BadRequest, Draft, Receipt, Subscription, TidewireError, check_channel
 from tidewire.model.subscription import START, parse_since
+from tidewire.server.journal import failed
 from tidewire.server.request import Request
 from tidewire.server.response import JSON
 from tidewire.transports.history import MAX_HISTORY, history_json, read_history
@@ -81,8 +82,8 @@ def _published(
     elif isinstance(error, TidewireError):
         connection.respond_error(error)
     else:
+        failed(connection, request, error)
         connection.respond_error(TidewireError("the message was not published; the log has more"))
-        raise error
 
 
 def history(app: App, request: Request, connection: Connection) -> None:

@@ -26,6 +26,7 @@ class Request:
         "credentials",
         "endpoint",
         "headers",
+        "id",
         "keep_alive",
         "method",
         "poll_key",
@@ -50,6 +51,7 @@ class Request:
         self.keep_alive = keep_alive
         self.upgrade = False
         self.body = b""
+        self.id = ""  # given when somebody is told of it: see ``journal``
         # Found once, when the head is seen first
         self.endpoint: Endpoint | None = None
         self.credentials: Credentials | None = None

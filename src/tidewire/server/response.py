@@ -61,20 +61,21 @@ def answer(
     )
 
 
-class ProblemDocument(msgspec.Struct):
-    """RFC 9457, with our stable ``code``."""
+class ProblemDocument(msgspec.Struct, omit_defaults=True):
+    """RFC 9457, with our stable ``code``; ``instance`` leads the operator to the log."""
 
     title: str
     status: int
     detail: str
     code: str
+    instance: str | None = None
 
 
 _PROBLEM = b"Content-Type: application/problem+json\r\nCache-Control: no-store\r\n" + NO_SNIFF
 
 
-def problem(error: TidewireError) -> tuple[int, bytes, bytes]:
-    """Status, header lines and body that tell *error*."""
+def problem(error: TidewireError, instance: str | None = None) -> tuple[int, bytes, bytes]:
+    """Status, header lines and body that tell *error*; *instance* is where it happened."""
     headers = _PROBLEM
     if isinstance(error, Unauthorized):
         refused = b' error="invalid_token"' if isinstance(error, InvalidToken) else b""
@@ -87,8 +88,8 @@ def problem(error: TidewireError) -> tuple[int, bytes, bytes]:
         headers += b"Retry-After: %d\r\n" % retry_after()
     elif error.status == 426:
         headers += b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-    body = msgspec.json.encode(ProblemDocument(error.title, error.status, error.detail, error.code))
-    return error.status, headers, body
+    document = ProblemDocument(error.title, error.status, error.detail, error.code, instance)
+    return error.status, headers, msgspec.json.encode(document)
 
 
 def retry_after() -> int:

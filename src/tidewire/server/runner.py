@@ -19,11 +19,13 @@ from tidewire.log import Engine, MemoryEngine
 from tidewire.log.sqlite import SqliteEngine
 from tidewire.model import EngineUnavailable, Flow, Namespaces, Retention
 from tidewire.server import logs
+from tidewire.server.access_log import LoggedConnection, LoggingApp, SecureLoggedConnection
 from tidewire.server.app import App
 from tidewire.server.certificate import Certificate, CertificateError
 from tidewire.server.connection import Connection
 from tidewire.server.tls import SecureConnection, TlsLayer
 from tidewire.settings import Settings
+from tidewire.settings.describe import is_secret
 from tidewire.uploads import CallbackError, Intake, Store, load_callback
 
 logger = logging.getLogger("tidewire.server")
@@ -46,7 +48,7 @@ def run(settings: Settings) -> int:
         StartError: if the log cannot be opened, the address cannot be bound, or the certificate
             cannot be used.
     """
-    logs.configure(settings.log_level, settings.log_format)
+    logs.configure(settings.log_level, settings.log_format, secrets_of(settings))
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings))
     return 0
@@ -58,6 +60,12 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return uvloop.new_event_loop
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    """What must not be shown of the settings."""
+    fields = type(settings).model_fields.items()
+    return [getattr(settings, name) for name, info in fields if is_secret(info)]
 
 
 def engine_of(settings: Settings) -> Engine:
@@ -140,7 +148,7 @@ async def _serve(settings: Settings) -> None:
     if uploads is not None:
         uploads.start()
     try:
-        app = App(settings, hub, loop, uploads)
+        app = (LoggingApp if settings.access_log else App)(settings, hub, loop, uploads)
     except Unusable as error:
         listener.close()
         await hub.stop()
@@ -167,9 +175,12 @@ async def _serve(settings: Settings) -> None:
 
 def _protocols(app: App, certificate: Certificate | None) -> Callable[[], asyncio.Protocol]:
     """What makes the protocol of each new socket."""
+    logged = isinstance(app, LoggingApp)
     if certificate is None:
-        return lambda: Connection(app)
-    return lambda: TlsLayer(certificate, SecureConnection(app))
+        kind = LoggedConnection if logged else Connection
+        return lambda: kind(app)
+    secure = SecureLoggedConnection if logged else SecureConnection
+    return lambda: TlsLayer(certificate, secure(app))
 
 
 def _tell_address(listener: socket.socket, settings: Settings) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from tidewire.access.caller import Caller, Right
-from tidewire.model import InvalidToken, TokenExpired, TooManyRequests
+from tidewire.model import InvalidToken, TidewireError, TokenExpired, TooManyRequests
+from tidewire.server.journal import refusals
 from tidewire.server.response import jittered
 from tidewire.transports.gate import OPEN_GATE, Gate
 
@@ -38,11 +39,19 @@ class Stay:
         self._set_timer()
 
     def check(self, right: Right, channels: Iterable[str]) -> None:
-        self._app.access.rights.check(self.caller, right, channels)
+        try:
+            self._app.access.rights.check(self.caller, right, channels)
+        except TidewireError as error:
+            refusals.tell(self._connection, None, error)
+            raise
 
     async def renew(self, token: str, channels: Iterable[str]) -> float | None:
-        renewed = await self._app.access.renewed(self.caller, token)
-        self.renew_as(renewed, channels)
+        try:
+            renewed = await self._app.access.renewed(self.caller, token)
+            self.renew_as(renewed, channels)
+        except TidewireError as error:
+            refusals.tell(self._connection, None, error)
+            raise
         return renewed.expires
 
     def renew_as(self, caller: Caller, channels: Iterable[str]) -> None:

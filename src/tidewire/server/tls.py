@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from tidewire.model import BadRequest
 from tidewire.server.connection import PIECES_A_TURN, Connection, in_kernel
+from tidewire.server.journal import about
 from tidewire.server.response import answer, problem
 
 if TYPE_CHECKING:
@@ -186,7 +187,9 @@ class TlsLayer(asyncio.Transport, asyncio.Protocol):
 
     def _fail(self, error: ssl.SSLError) -> None:
         """End a connection that does not speak TLS, or not so that it can be accepted."""
-        logger.debug("no TLS with a client: %s", error.reason or error)
+        connection = self._connection
+        facts = about(connection) if isinstance(connection, Connection) else {}
+        logger.debug("no TLS: %s", error.reason or error, extra={"facts": facts})
         self._app.count_bad_tls()
         self._closing = True
         self._flush()  # the alert

@@ -76,6 +76,7 @@ class Wheel:
                 try:
                     item.on_timer(now)
                 except Exception:  # one failure must not stop everybody's time
-                    logger.exception("a timer failed")
+                    facts = {"connection": getattr(item, "number", None)}
+                    logger.exception("a timer failed", extra={"facts": facts})
         self._tick = current
         self._handle = self._loop.call_later(TICK, self._turn) if self._slots else None

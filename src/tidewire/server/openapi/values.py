@@ -291,6 +291,7 @@ _ACCESS = {
             "detail": {"type": "string", "description": "For people; it may change."},
             "code": {"type": "string", "description": "For programs; it is stable."},
         },
+        {"instance": {"type": "string", "description": "Where the operator's log has more."}},
         description="RFC 9457.",
     ),
 }
