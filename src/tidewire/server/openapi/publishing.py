@@ -64,7 +64,7 @@ _HISTORY = Operation(
     {200: answer("A page; it ends at 4 MiB, too.", ref("HistoryPage"), NOT_KEPT)},
     parameters=(
         CHANNEL,
-        query("cursor", ref("Cursor"), "Where the page begins: that of the page before."),
+        query("cursor", ref("CursorOrNone"), "Where the page begins: that of the page before."),
         query("since", ref("Since"), "Where to begin without a cursor; without it: `start`."),
         query("limit", whole(1, MAX_HISTORY) | {"default": 100}, "Messages on the page."),
     ),

@@ -22,8 +22,9 @@ from tidewire.transports.query import MAX_WAIT, MIN_WAIT, MOST_DEVICE, POLICIES
 _CHANNELS = query(
     "channels",
     ref("Channels"),
-    "The channels, separated by commas; it may be given more than once. Needed, but for a session "
-    "that is taken up, and for a WebSocket that subscribes later.",
+    "The channels, separated by commas; it may be given more than once, and names that are there "
+    "twice count once. Needed, but for a session that is taken up, and for a WebSocket that "
+    "subscribes later.",
     style="form",
     explode=False,
 )
@@ -32,14 +33,14 @@ _COMMON = (
     _CHANNELS,
     query(
         "cursor",
-        ref("Cursor"),
+        ref("CursorOrNone"),
         "Go on strictly after this position. Instead of one for all channels there may be as many "
         "as channels, in their order, separated by commas.",
     ),
-    query("lastEventId", ref("Cursor"), "The same by another name; `cursor` wins."),
+    query("lastEventId", ref("CursorOrNone"), "The same by another name; `cursor` wins."),
     header(
         "Last-Event-ID",
-        {"type": "string", "pattern": f"^({CURSOR})?$"},
+        ref("CursorOrNone"),
         "The same once more; it wins over both, if it is not empty.",
     ),
     query("since", ref("Since"), "Where to start without a cursor; without it: `now`."),

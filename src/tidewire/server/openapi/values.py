@@ -65,6 +65,7 @@ _NAMES = {
         "A position in the log: everything up to and including a message. Opaque to clients.",
         "q7Zf9a-1795392012345678",
     ),
+    "CursorOrNone": text(f"({CURSOR})?", "A cursor; empty is as good as none."),
     "Session": text(_SESSION, "The id of a session, as `ready` said it.", "Jx2mD0bVtHk5Qw8R"),
     "Since": text(
         "(now|start|-[1-9][0-9]{0,8}|0|[1-9][0-9]{0,14})",
