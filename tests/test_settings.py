@@ -185,6 +185,12 @@ def test_a_host_is_no_more_than_a_host(host: str, why: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("network", ["nonsense", "10.0.0.0/33", "10.0.0", "::1/129"])
+def test_a_proxy_is_an_address_or_a_network(network: str) -> None:
+    (problem,) = problems({"trusted_proxies": f"10.0.0.0/8, ::1, {network}"})
+    assert f"('{network}' is neither an address nor a network)" in problem
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

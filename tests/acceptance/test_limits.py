@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.acceptance.credentials import KEY, SECRET, bearer, token
 from tests.acceptance.raw_http import RawConnection
 from tests.acceptance.raw_websocket import (
     CONTINUATION,
@@ -417,6 +418,37 @@ def test_publishing_over_http(start: StartServer) -> None:
         assert client.get("/poll?channels=a&since=start").json()["messages"][-1]["seq"] == 1
     assert ask(server, "/healthz").status == 200
     assert refusals(server) == {"publish_rate": 1}
+
+
+def test_a_token_may_say_another_pace_and_a_key_has_none(
+    start: StartServer, clients: Clients
+) -> None:
+    server = start(max_message_rate=0.02, api_key=KEY, token_secret=SECRET)
+    rights = {"other": ["publish"]}
+    slow = clients.websocket(server, f"/ws?token={token('1', rights)}")
+    slow.send(publishes(2))
+    assert sorted(answers(slow, 2)) == ["ok", "too_many_requests"]
+    fast = clients.websocket(server, f"/ws?token={token('2', rights, limits={'messages': 10})}")
+    fast.send(publishes(21))
+    assert sorted(answers(fast, 21)) == ["ok"] * 20 + ["too_many_requests"]
+    backend = clients.websocket(server, f"/ws?api_key={KEY}")
+    backend.send(publishes(100))
+    assert answers(backend, 100) == ["ok"] * 100
+
+
+def test_users_publish_over_http_at_a_pace_of_their_own(start: StartServer) -> None:
+    server = start(max_message_rate=0.02, api_key=KEY, token_secret=SECRET)
+    for user in ("1", "2"):
+        shown = bearer(token(user, {"a": ["publish"]}))
+        assert [post(server, shown) for _ in range(2)] == [200, 429]
+    assert [post(server, {"X-API-Key": KEY}) for _ in range(5)] == [200] * 5
+
+
+def post(server: ServerProcess, headers: dict[str, str]) -> int:
+    """The status of a publish on a connection of its own."""
+    with RawConnection(server.address) as client:
+        client.request("POST", "/publish?channel=a", headers, b"1")
+        return client.response().status
 
 
 # Time
