@@ -47,7 +47,7 @@ def addresses(data: bytes) -> None:
         headers[b"x-forwarded-for"] = others
     for peer, trusted in (("10.0.0.1", True), ("192.0.2.7", False), ("fd00::1", True)):
         found = BEHIND_PROXIES.client(peer, headers)
-        assert ipaddress.ip_address(found)
+        ipaddress.ip_address(found)  # raises if it is none
         assert trusted or found == peer
         assert counted(found)
 
