@@ -46,7 +46,7 @@ def variations(draw: st.DrawFn, inputs: Sequence[bytes]) -> bytes:
 def test_variations(name: str) -> None:
     inputs = kept(name)
 
-    @settings(max_examples=100)
+    @settings(max_examples=50)
     @given(st.one_of(st.binary(max_size=100), variations(inputs)))
     def run(data: bytes) -> None:
         TARGETS[name].run(data)
