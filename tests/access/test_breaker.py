@@ -129,6 +129,14 @@ def test_it_opens_at_the_limit_of_memory(process: Process) -> None:
     assert breaker.is_open("memory")
 
 
+def test_many_new_clients_have_memory_looked_at_sooner(process: Process) -> None:
+    breaker = Breaker(process, 100 * MIB)
+    breaker.look(0.0, 0)
+    process.memory = 200 * MIB
+    refused = [breaker.refusal(7, 0.1, 0) for _ in range(70)]
+    assert refused == [None] * 63 + ["memory"] * 7
+
+
 def test_it_closes_a_little_below(process: Process) -> None:
     breaker = Breaker(process, 100 * MIB)
     process.memory = 100 * MIB

@@ -20,6 +20,9 @@ Reason = Literal["files", "memory"]
 REASONS: tuple[Reason, ...] = ("files", "memory")
 
 LOOK_SECONDS = 1.0
+LOOK_CLIENTS = 64
+"""New clients after which memory is looked at again, within the second: each may take much."""
+
 GIVE_BACK_SECONDS = 10.0
 """Time between attempts to have less memory, while that is short. One may take 0.1 s."""
 
@@ -100,6 +103,7 @@ class Breaker:
         self._process = process
         self._max_memory = max_memory
         self._look_at = self._give_back_at = 0.0
+        self._clients = 0  # since the last look at memory
         self._open: dict[Reason, bool] = dict.fromkeys(REASONS, False)
         self.reserve = Reserve.of(process.most_files())
 
@@ -113,6 +117,10 @@ class Breaker:
         *waiting* descriptors belong to others that are refused, and will be free in a moment.
         """
         self.look(now, waiting)
+        if self._max_memory:
+            self._clients += 1
+            if self._clients >= LOOK_CLIENTS:
+                self._look_at_memory(now)
         if file >= self.reserve.opens and not self._open["files"]:
             self._set("files", True, f"{file} of {self._process.most_files()} files are open")
         for reason in REASONS:
@@ -132,13 +140,18 @@ class Breaker:
             if used - waiting <= self.reserve.closes:
                 self._set("files", False, f"{used} of {process.most_files()} files are open")
         if self._max_memory:
-            if self._open["memory"] and now >= self._give_back_at:
-                self._give_back_at = now + GIVE_BACK_SECONDS
-                process.give_back()
-            resident = process.resident()
-            low = self._max_memory * (_MEMORY_LOW if self._open["memory"] else 1.0)
-            what = f"{resident >> 20} of {self._max_memory >> 20} MiB are in use"
-            self._set("memory", resident >= low, what)
+            self._look_at_memory(now)
+
+    def _look_at_memory(self, now: float) -> None:
+        self._clients = 0
+        process = self._process
+        if self._open["memory"] and now >= self._give_back_at:
+            self._give_back_at = now + GIVE_BACK_SECONDS
+            process.give_back()
+        resident = process.resident()
+        low = self._max_memory * (_MEMORY_LOW if self._open["memory"] else 1.0)
+        what = f"{resident >> 20} of {self._max_memory >> 20} MiB are in use"
+        self._set("memory", resident >= low, what)
 
     def _set(self, reason: Reason, refused: bool, what: str) -> None:
         if refused == self._open[reason]:
