@@ -70,12 +70,7 @@ class Access:
         if shown.key is not None:
             return self._of_key(shown.key)
         if shown.token is not None:
-            if self._keys is not None and (key := self._keys.find(shown.token)) is not None:
-                return self._caller_of_key(shown.token, key)
-            if self._tokens is None:
-                raise InvalidKey("there is no such key here", why="no tokens are configured")
-            claims = self._tokens.verify(shown.token)
-            return None if claims is None else self._of_claims(shown.token, claims)
+            return self._of_token(shown.token)
         if shown.ticket is not None:
             return None
         if self.rights.for_anyone:
@@ -111,13 +106,25 @@ class Access:
             raise Forbidden("this is another's token: connect anew with it")
         return renewed
 
+    def _of_token(self, text: str) -> Caller | None:
+        """Who shows *text* where a token may stand, and a key as well."""
+        # Not looked for among the keys if it was a good token before: most are pollers'.
+        if self._keys is not None and text not in self._users:
+            key = self._keys.find(text)
+            if key is not None:
+                return self._caller_of_key(key)
+        if self._tokens is None:
+            raise InvalidKey("there is no such key here", why="no tokens are configured")
+        claims = self._tokens.verify(text)
+        return None if claims is None else self._of_claims(text, claims)
+
     def _of_key(self, text: str) -> Caller:
         key = None if self._keys is None else self._keys.find(text)
         if key is None:
             raise InvalidKey("there is no such key here", why="an unknown API key")
-        return self._caller_of_key(text, key)
+        return self._caller_of_key(key)
 
-    def _caller_of_key(self, text: str, key: ApiKey) -> Caller:
+    def _caller_of_key(self, key: ApiKey) -> Caller:
         known = self._by_key.get(key.name)
         if known is not None and known[0] is key:
             return known[1]

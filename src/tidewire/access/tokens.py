@@ -21,6 +21,7 @@ import time
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 
 from tidewire.access.claims import (
@@ -189,11 +190,21 @@ def _take_apart(text: str) -> _Parts:
     shape = _SHAPE.fullmatch(text)
     if shape is None:
         _refuse("it is not three parts of base64url, none of them empty")
+    algorithm, key_id = _header(shape[1])
     try:
-        header = json_object(_decode(shape[1]))
         claims, signature = _decode(shape[2]), _decode(shape[3])
     except ValueError as error:
-        _refuse(f"header or base64url: {error}")
+        _refuse(f"base64url: {error}")
+    return _Parts(key_id, algorithm, text[: shape.end(2)].encode(), signature, claims)
+
+
+@lru_cache(256)  # an issuer's tokens have the same one
+def _header(part: str) -> tuple[str, str | None]:
+    """The algorithm and the key's id that a token's first part names."""
+    try:
+        header = json_object(_decode(part))
+    except ValueError as error:
+        _refuse(f"header: {error}")
     algorithm, key_id = header.get("alg"), header.get("kid")
     if refused := _REFUSED_HEADERS & header.keys():
         _refuse(f"its header has {', '.join(sorted(refused))}")
@@ -204,7 +215,7 @@ def _take_apart(text: str) -> _Parts:
     kind: Any = header.get("typ", "JWT")
     if not isinstance(kind, str) or kind.lower() not in _TYPES:
         _refuse(f"typ {_shown(kind)} is another kind of token")
-    return _Parts(key_id, algorithm, text[: shape.end(2)].encode(), signature, claims)
+    return algorithm, key_id
 
 
 def _decode(part: str) -> bytes:

@@ -66,7 +66,8 @@ class Stay:
             self._set_timer()
 
     def on_timer(self, now: float) -> None:
-        if self._left() > 0:  # a new token, or a clock that was put back
+        expires = self.caller.expires
+        if expires is None or self._left(expires) > 0:  # a new token, or a clock put back
             self._set_timer()
         else:
             reason = "the token has expired: come back with a new one"
@@ -88,15 +89,15 @@ class Stay:
             self._app.stays_by_user.leave(self._counted)
             self._counted = None
 
-    def _left(self) -> float:
-        expires = self.caller.expires
-        return float("inf") if expires is None else expires + self._app.leeway - time.time()
+    def _left(self, expires: float) -> float:
+        return expires + self._app.leeway - time.time()
 
     def _set_timer(self) -> None:
-        if self.caller.expires is not None:
+        expires = self.caller.expires
+        if expires is not None:
             # The wheel's clock is not the wall's: look again once a day.
-            self._app.wheel.set(self, min(max(self._left(), 0.0), 86_400.0))
-        else:
+            self._app.wheel.set(self, min(max(self._left(expires), 0.0), 86_400.0))
+        elif self.tick:
             self._app.wheel.clear(self)
 
 
