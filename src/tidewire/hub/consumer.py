@@ -53,6 +53,7 @@ class Consumer:
         "_going_back",
         "_indexed",
         "_kept_at",
+        "_lacking",
         "_lacking_since",
         "_late",
         "_read",
@@ -90,7 +91,8 @@ class Consumer:
         self._late: dict[str, int] = {}  # channels taken up later, and from where
         self._served: dict[int, int] = {}  # delays carried out, which the record still has
         self._value = b""  # the record as it was heard last
-        self._lacking_since = 0  # what was sent since then is not in it yet; 0: all is
+        self._lacking_since = 0  # since when something that was sent is not in it; 0: all is
+        self._lacking = 0  # up to which id it was sent by then
         self._indexed: frozenset[str] = frozenset()
         self._kept_at = self.begun_at
         self._crowd = MANY_SINGLE
@@ -142,6 +144,7 @@ class Consumer:
             self.closed = True
             self._consumers.forget(self)
             self._save()
+            self._session = None  # which knows this consumer
 
     # What goes out
 
@@ -222,8 +225,10 @@ class Consumer:
             return
         before, self._sent = max(self._sent, self.state.floor), position
         if before < position and hub.recent.may_have(session.channels, before):
-            now, rules = self._consumers.now(), self._consumers.rules
-            self.state = mark_sent(self.state, position, now, rules)
+            state, rules = self.state, self._consumers.rules
+            if self._lacking > before:
+                state = mark_sent(state, self._lacking, self._lacking_since, rules)
+            self.state = mark_sent(state, position, self._consumers.now(), rules)
             self._unsaved = True
 
     # Time
@@ -244,9 +249,10 @@ class Consumer:
             self._lacking_since = 0
         elif not self._lacking_since:
             self._lacking_since = now  # an acknowledgement may bring it there before long
+            self._lacking = self._consumers.hub.position_of(session)
         elif now - self._lacking_since >= self._consumers.patience_ms:
-            self._lacking_since = 0
             self._note_sent()
+            self._lacking_since = 0
             if self._lacks(session, now):
                 self._save()
 
@@ -329,11 +335,7 @@ class Consumer:
             if self.channels != self.state.channels:
                 self.state = msgspec.structs.replace(self.state, channels=self.channels)
         self._index()
-        write = self._consumers.records.save(self.name, self._own())
-        if write.done():
-            self._saved(write)
-        else:
-            write.add_done_callback(self._saved)
+        self._consumers.records.save(self.name, self._own(), self._saved)
 
     def _index(self) -> None:
         """Have the consumer found by its channels; again now and then, as its record is."""

@@ -76,6 +76,19 @@ class Sink(Protocol):
         ...
 
 
+class _Nobody:
+    """The sink of who has gone."""
+
+    def write(self, data: bytes) -> bool:
+        return True
+
+    def end(self, code: int, reason: str, *, again: bool) -> None:
+        pass
+
+
+_NOBODY = _Nobody()
+
+
 class Session:
     """One subscriber; ``close`` it when its connection is gone."""
 
@@ -377,4 +390,5 @@ class Session:
             self.hub.behind.discard(self)
             self.turn += 1
             self.after = {}
+            self.sink = _NOBODY  # who has sessions of its own is one's sink, too
             self._waiting_for_live = None

@@ -147,7 +147,7 @@ class Connection(asyncio.Protocol):
         if pending is not None:
             pending.lost()
         self._leave()
-        self._reader = None
+        self._drop_reader()
         self._queue = None
         self._backlog = None
 
@@ -231,6 +231,12 @@ class Connection(asyncio.Protocol):
     def _refuse_body(self, request: Request) -> int:
         assert self.refused is not None
         raise self.refused
+
+    def _drop_reader(self) -> None:
+        """There will be no more requests."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
 
     def _is_free(self) -> bool:
         """Whether the next request may be handled: all before it are answered and under way."""
@@ -394,7 +400,7 @@ class Connection(asyncio.Protocol):
         *framed*: all behind the head is WebSocket frames, each write whole ones.
         """
         self.stream = stream
-        self._reader = None
+        self._drop_reader()
         self._queue = None
         self.current = None
         self.pending = None
@@ -501,7 +507,7 @@ class Connection(asyncio.Protocol):
         """Close this side now, the connection when the client has closed its own."""
         self._hand_over()
         self._framed = False
-        self._reader = None
+        self._drop_reader()
         self.stream = Lingering(self)
         if self.transport.can_write_eof():
             self.transport.write_eof()

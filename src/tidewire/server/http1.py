@@ -186,6 +186,10 @@ class RequestReader:
                 lines.append(b"%b: %b" % (name, value))
         return b"\r\n".join(lines) + b"\r\n\r\n"
 
+    def close(self) -> None:
+        """Let go of the parser, which knows the reader: else only the collector would free both."""
+        del self._parser
+
     def keep(self) -> None:
         """Never return the last request again: it is kept until others are answered."""
         self._known = None

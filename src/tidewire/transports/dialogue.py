@@ -88,20 +88,21 @@ class Dialogue:
         self.rules = rules
         self.uploading: Uploading | None = None
         self.ended = False
-        self._pacer = Pacer(self)
+        self._pacer = Pacer(wire, hub, gate, rules.pacing)
         self._under_way = 0
         self._blocked = False
         self._waiting: deque[bytes] | None = None
 
     def end(self) -> None:
         """Answer nothing any more, and take up nothing that waits."""
-        self.ended = True
-        if self.uploading is not None:
-            self.uploading.end()
+        self.ended = self._pacer.ended = True
+        uploading, self.uploading = self.uploading, None
+        if uploading is not None:
+            uploading.end()
 
     def command(self, data: bytes) -> None:
         """Carry out a command, or keep it while one before it is under way."""
-        refusal = self._pacer.refusal(len(data))
+        refusal = self._pacer.refusal(len(data), uploads=self.uploading is not None)
         if refusal is not None:
             self.refuse(self.form.codec.ref_of(data), refusal)
             self._pacer.give_up(refusal)
@@ -184,17 +185,18 @@ class Dialogue:
             drafts = [draft_of(command, self.rules.limits)]
         # Publishes wait for no answer: the engine keeps their order, and groups them.
         future = self.hub.engine.append(drafts)
-        self.when_done(future, partial(self._published, command.ref, many is not None))
-
-    def when_done(self, future: Future[T], answer: Callable[[Future[T]], None]) -> None:
-        """Have *answer* see to *future* when it is done; later commands do not wait for that."""
+        answer = partial(self._published, command.ref, many is not None)
         if future.done():
             answer(future)
-            return
+        else:
+            future.add_done_callback(self.under_way(answer))
+
+    def under_way(self, answer: Callable[[Future[T]], None]) -> Callable[[Future[T]], None]:
+        """*answer*, to be called when a future is done; later commands do not wait for that."""
         self._under_way += 1
         if self._under_way == MOST_UNDER_WAY:
             self.wire.stop_reading(BUSY)
-        future.add_done_callback(partial(self._done, answer))
+        return partial(self._done, answer)
 
     def _done(self, answer: Callable[[Future[T]], None], future: Future[T]) -> None:
         self._under_way -= 1

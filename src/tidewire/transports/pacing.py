@@ -10,16 +10,15 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from tidewire.access.paces import UNPACED, Meter, Paces
 from tidewire.access.rates import Bucket, Rate
+from tidewire.hub import Hub
 from tidewire.model import TooManyRequests
 from tidewire.transports.framing import PONG, frame
-from tidewire.transports.wire import PACED
-
-if TYPE_CHECKING:
-    from tidewire.transports.dialogue import Dialogue
+from tidewire.transports.gate import Gate
+from tidewire.transports.wire import PACED, Wire
 
 PIECE = 16 << 10
 """Bytes that are taken in at a time: who sends too much is stopped before all of it is parsed."""
@@ -47,57 +46,60 @@ class Pacing(NamedTuple):
 class Pacer:
     """Holds one connection's commands to the pace of its caller."""
 
-    __slots__ = ("_dialogue", "_meter", "_slowed")
+    __slots__ = ("_gate", "_hub", "_meter", "_pacing", "_slowed", "_wire", "ended")
 
-    def __init__(self, dialogue: Dialogue) -> None:
-        self._dialogue = dialogue
+    def __init__(self, wire: Wire, hub: Hub, gate: Gate, pacing: Pacing) -> None:
+        self._wire = wire
+        self._hub = hub
+        self._gate = gate
+        self._pacing = pacing
         self._meter = Meter()
         self._slowed = False
+        self.ended = False  # the connection is gone, or will be in a moment
 
-    def refusal(self, size: int) -> TooManyRequests | None:
-        """Count in a command of *size* bytes, or say why it is too much."""
+    def refusal(self, size: int, *, uploads: bool) -> TooManyRequests | None:
+        """Count in a command of *size* bytes, or say why it is too much.
+
+        One on a connection that *uploads* is taken in any case.
+        """
         paces = self._paces()
         if paces is UNPACED:
             return None
-        dialogue = self._dialogue
-        now = dialogue.rules.pacing.clock()
-        if dialogue.uploading is not None:
+        now = self._pacing.clock()
+        if uploads:
             self._charge(paces, now, 1, size)
             return None
         return self._meter.take(paces, now, size)
 
     def give_up(self, why: TooManyRequests) -> None:
         """Send a client away that goes on, whatever it is told."""
-        dialogue = self._dialogue
-        if not dialogue.ended and self._meter.is_given_up(dialogue.rules.pacing.clock()):
-            dialogue.wire.end(4429, why.detail, again=True)
+        if not self.ended and self._meter.is_given_up(self._pacing.clock()):
+            self._wire.end(4429, why.detail, again=True)
 
     def charge(self, messages: int, size: int = 0) -> None:
         """Count in what is taken in any case; if it was too much, nothing is read for a while."""
         paces = self._paces()
         if paces is not UNPACED:
-            self._charge(paces, self._dialogue.rules.pacing.clock(), messages, size)
+            self._charge(paces, self._pacing.clock(), messages, size)
 
     def _paces(self) -> Paces:
-        dialogue = self._dialogue
-        return dialogue.rules.pacing.paces.of(dialogue.gate.caller)
+        return self._pacing.paces.of(self._gate.caller)
 
     def _charge(self, paces: Paces, now: float, messages: int, size: int) -> None:
         self._meter.charge(paces, now, messages, size)
         if not self._slowed and self._meter.debt(paces, now):
             self._slowed = True
-            self._dialogue.wire.stop_reading(PACED)
-            self._dialogue.hub.spawn(self._read_on_later())
+            self._wire.stop_reading(PACED)
+            self._hub.spawn(self._read_on_later())
 
     async def _read_on_later(self) -> None:
-        dialogue = self._dialogue
-        while not dialogue.ended:
-            debt = self._meter.debt(self._paces(), dialogue.rules.pacing.clock())
+        while not self.ended:
+            debt = self._meter.debt(self._paces(), self._pacing.clock())
             if not debt:
                 break
             await asyncio.sleep(min(debt, _LONGEST_SLEEP))
         self._slowed = False
-        dialogue.wire.read_on(PACED)
+        self._wire.read_on(PACED)
 
 
 def floods(controls: Bucket, pacing: Pacing) -> bool:
