@@ -145,6 +145,14 @@ def test_the_same_name_under_another_host_is_foreign() -> None:
 # Origins that are set
 
 
+def test_a_plain_page_is_foreign_to_a_server_that_speaks_tls() -> None:
+    secure = Origins([], [], loopback_only=False, secure=True)
+    assert secure.allowed("https://app.example", "app.example")
+    assert not secure.allowed("http://app.example", "app.example")
+    assert not secure.allowed("http://app.example:8443", "app.example:8443")
+    assert public().allowed("http://app.example", "app.example")
+
+
 def test_only_exact_origins_may() -> None:
     decided = only("https://app.example", "https://other.example:8443")
     for origin, may in {

@@ -86,6 +86,29 @@ async def test_on_a_page_of_another_origin_it_is_lost(tickets: Tickets, origin: 
         await tickets.redeem(ticket, "https://app.example")
 
 
+@pytest.mark.parametrize("origin", ["https://app.example:8443", "http://app.example:8443"])
+async def test_a_page_of_the_servers_own_need_not_name_it(tickets: Tickets, origin: str) -> None:
+    """A browser's EventSource does not; all it tells is that the origin is the same."""
+    ticket = await tickets.issue(ANN, origin)
+    assert (await tickets.redeem(ticket, None, "app.example:8443")).name == "ann"
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        (None, "evil.example"),
+        (None, "app.example:8443"),
+        (None, "evil-app.example"),
+        (None, ""),
+        ("https://evil.example", "app.example"),
+    ],
+)
+async def test_nor_can_another_pass_for_it(tickets: Tickets, origin: str | None, host: str) -> None:
+    ticket = await tickets.issue(ANN, "https://app.example")
+    with pytest.raises(InvalidTicket, match="another origin"):
+        await tickets.redeem(ticket, origin, host)
+
+
 @pytest.mark.parametrize("ticket", ["", "no-such-ticket", "\0", "x" * 100_000, "é\ud800"])
 async def test_what_is_no_ticket(tickets: Tickets, ticket: str) -> None:
     with pytest.raises(InvalidTicket):

@@ -19,12 +19,17 @@ _MOST_USERS = 100_000
 
 
 class Credentials(NamedTuple):
-    """What a request shows: a text that may be a key or a token, a ticket, and its origin."""
+    """What a request shows: a text that may be a key or a token, a ticket, and its origin.
+
+    ``host`` is where it was sent to, if a page of the same origin has sent it: browsers leave the
+    origin out then, unless they publish or open a WebSocket.
+    """
 
     key: str | None = None
     token: str | None = None
     ticket: str | None = None
     origin: str | None = None
+    host: str | None = None
 
 
 class Access:
@@ -85,7 +90,7 @@ class Access:
             Unavailable: if it cannot be found out now.
         """
         if shown.token is None and shown.ticket is not None:
-            caller = await self.tickets.redeem(shown.ticket, shown.origin)
+            caller = await self.tickets.redeem(shown.ticket, shown.origin, shown.host)
             self._check_revoked(caller)
             return caller
         assert shown.token is not None  # that is what ``caller_now`` left

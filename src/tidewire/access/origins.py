@@ -43,15 +43,22 @@ class Origins:
 
     *allowed* are exact origins (scheme, host and port), or ``*``; when there are none, the server's
     own origin and loopback. *hosts* are accepted names; when there are none, loopback names
-    on a loopback server, else any.
+    on a loopback server, else any. With *secure* the server speaks TLS itself, so its own origin is
+    not that of an ``http`` page of the same name.
     """
 
     def __init__(
-        self, allowed: Iterable[str], hosts: Iterable[str], *, loopback_only: bool
+        self,
+        allowed: Iterable[str],
+        hosts: Iterable[str],
+        *,
+        loopback_only: bool,
+        secure: bool = False,
     ) -> None:
         self._allowed = frozenset(_canonical(origin) for origin in allowed)
         self._hosts = frozenset(host_name(host) for host in hosts)
         self._loopback_only = loopback_only
+        self._secure = secure
         self._known_hosts: dict[str, bool] = {}
         self._known_origins: dict[tuple[str, str], bool] = {}
 
@@ -87,7 +94,8 @@ class Origins:
             return False
         scheme, name, port = match[1], match[2], match[3] or ""
         # Some proxies write the port in Host although it is the scheme's own.
-        if name + port == _without_default_port(scheme, host):
+        is_own = name + port == _without_default_port(scheme, host)
+        if is_own and (scheme == "https" or not self._secure):
             return True
         return is_loopback(name.strip("[]"))
 

@@ -77,8 +77,10 @@ class Tickets:
         await self._engine.change(TABLE, _key(ticket), partial(_issued, value), self.ttl)
         return ticket
 
-    async def redeem(self, ticket: str, origin: str | None) -> Caller:
+    async def redeem(self, ticket: str, origin: str | None, host: str | None = None) -> Caller:
         """Whom *ticket* is for. It is worth nothing afterwards, also if it is refused here.
+
+        It is shown by a page of *origin*, or without one by a page of the server's own at *host*.
 
         Raises:
             InvalidTicket: if it is none, was used, is too old, or is another origin's.
@@ -91,7 +93,7 @@ class Tickets:
         kept = _decode(value[1 + _NONCE :])
         if kept.until <= self._clock():
             raise _refused("it is too old")
-        if kept.origin is not None and kept.origin != origin:
+        if kept.origin is not None and not _is_from(kept.origin, origin, host):
             raise _refused("it is for a page of another origin")
         return Caller(
             kept.kind,
@@ -104,6 +106,12 @@ class Tickets:
             device=kept.device,
             limits=kept.limits,
         )
+
+
+def _is_from(wanted: str, origin: str | None, host: str | None) -> bool:
+    if origin is not None or host is None:
+        return wanted == origin
+    return wanted in (f"http://{host}", f"https://{host}")  # which of them, a proxy knows
 
 
 def _refused(why: str) -> InvalidTicket:

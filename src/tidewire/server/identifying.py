@@ -42,7 +42,8 @@ def take_credentials(request: Request, cookie: str) -> Credentials:
     if in_url:
         if "token" in in_url:
             return Credentials(None, in_url["token"], None, origin)
-        return Credentials(in_url.get("api_key"), None, in_url.get("ticket"), origin)
+        host = _own_host(request)
+        return Credentials(in_url.get("api_key"), None, in_url.get("ticket"), origin, host)
     if cookie and b"cookie" in headers and _is_own_page(request):
         token = _cookie(headers[b"cookie"].decode("latin-1"), cookie)
         if token:
@@ -78,6 +79,13 @@ def _is_own_page(request: Request) -> bool:
     server's own. Older browsers that do not send it get nowhere with a cookie.
     """
     return b"origin" in request.headers or request.headers.get(b"sec-fetch-site") == b"same-origin"
+
+
+def _own_host(request: Request) -> str | None:
+    """Where the request was sent to, if a page of the same origin has made a browser send it."""
+    if request.headers.get(b"sec-fetch-site") != b"same-origin":
+        return None
+    return request.header(b"host")
 
 
 def _cookie(header: str, name: str) -> str | None:
