@@ -32,11 +32,11 @@ FLAGS = (
 )
 
 
-def start_browser(profile: Path) -> webdriver.Chrome:
+def start_browser(profile: Path, *flags: str) -> webdriver.Chrome:
     """Start Chromium with a profile of its own, keeping all that the page's console says."""
     options = webdriver.ChromeOptions()
     options.binary_location = "/usr/bin/chromium"
-    for flag in FLAGS:
+    for flag in (*FLAGS, *flags):
         options.add_argument(flag)
     options.add_argument(f"--user-data-dir={profile}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})

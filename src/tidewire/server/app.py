@@ -44,7 +44,7 @@ from tidewire.server.doors import Doors
 from tidewire.server.identifying import take_credentials
 from tidewire.server.journal import failed
 from tidewire.server.request import Endpoint, Handler, HttpLimits, Needs, Request
-from tidewire.server.response import JSON, NO_SNIFF, problem
+from tidewire.server.response import JSON, problem
 from tidewire.server.wheel import Wheel
 from tidewire.settings import Settings
 from tidewire.transports.dialogue import Rules
@@ -118,6 +118,7 @@ class App:
             settings.allowed_origins,
             settings.allowed_hosts,
             loopback_only=is_loopback(settings.host),
+            secure=bool(settings.tls_certificate),
         )
         self.short_polls = ShortPolls(
             hub, settings.poll_interval, self.poll_headers.short, settings.fragment_size
@@ -423,6 +424,6 @@ def _static(headers: bytes, body: bytes, tag: bytes) -> Handler:
         if request.headers.get(b"if-none-match") == tag:
             connection.respond(304, headers, b"")
         else:
-            connection.respond(200, headers + NO_SNIFF, body)
+            connection.respond(200, headers, body)
 
     return handler

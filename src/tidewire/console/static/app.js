@@ -2,9 +2,11 @@
 
 import { Backoff, pause } from "./backoff.js";
 import { Connection, Refused } from "./connection.js";
+import { Credential, tabStorage } from "./credential.js";
 import { Feed, NO_ANSWER } from "./feed.js";
 import { count, messages } from "./format.js";
 import { ask } from "./http.js";
+import { Identity } from "./identity.js";
 import { Ledger } from "./ledger.js";
 import { followLongPoll } from "./longpoll.js";
 import { Panel } from "./panel.js";
@@ -69,7 +71,19 @@ const ui = {
   announcer: find("#announcer"),
 };
 
-const publisher = new Publisher(base);
+const credential = new Credential(tabStorage());
+const publisher = new Publisher(base, credential);
+const identity = new Identity(
+  {
+    panel: find("#identity"),
+    form: find("#identity-form"),
+    input: find("#credential"),
+    why: find("#identity-why"),
+    forget: find("#forget"),
+  },
+  credential,
+  () => (credential.isSet && readers.length > 0 ? restoreAll() : open(channel)),
+);
 const panels = TRANSPORTS.map(
   (transport, i) => new Panel(find("#panel"), transport, () => toggle(readers[i])),
 );
@@ -95,7 +109,7 @@ async function startingPoint(signal) {
   const url = new URL("poll", base);
   url.searchParams.set("channels", channel);
   url.searchParams.set("since", String(-BACKLOG - 1));
-  const answer = await (await ask(url, { timeout: TIMEOUT, signal })).json();
+  const answer = await (await ask(url, { timeout: TIMEOUT, signal, credential })).json();
   const [oldest] = answer.messages;
   if (!oldest) return { cursor: answer.cursor, seq: null };
   if (answer.messages.length <= BACKLOG) return { cursor: null, seq: oldest.seq - 1 };
@@ -127,12 +141,24 @@ async function open(name) {
   const { signal } = session;
   channel = name;
   showChannel();
+  identity.dismiss();
+  ui.panels.hidden = false;
   try {
     const start = await waitForStart(signal);
     begin(start);
   } catch (error) {
-    if (!signal.aborted) ui.detail.textContent = error.message;
+    if (signal.aborted) return;
+    const asked = error.asksWho || error.forbids;
+    ui.detail.textContent = asked ? "Waiting for a token or a key." : error.message;
+    ui.panels.hidden = asked;
+    ui.cutAll.disabled = ui.restoreAll.disabled = true;
+    refused(error);
   }
+}
+
+/** The server has said no: what helps is to show who one is, or to be somebody else. */
+function refused(error) {
+  if (error.asksWho || error.forbids) identity.ask(error);
 }
 
 function begin(start) {
@@ -148,7 +174,7 @@ function begin(start) {
       learn(eventNames, envelope.event);
     };
     const connection = new Connection({
-      follow, channel, base, feed, eventNames, saw, changed: renderSoon,
+      follow, channel, base, feed, credential, eventNames, saw, changed: renderSoon, refused,
     });
     panel.bind(feed);
     return { name, title, panel, feed, connection, state: "connecting" };
@@ -168,6 +194,10 @@ function toggle(reader) {
   if (!reader) return;
   if (isAway(reader)) reader.connection.restore();
   else reader.connection.cut();
+}
+
+function restoreAll() {
+  for (const { connection } of readers.filter(isAway)) connection.restore();
 }
 
 /**
@@ -258,12 +288,11 @@ ui.publish.addEventListener("submit", async (event) => {
   } catch (error) {
     const reason = error instanceof Refused ? error.message : "The server did not answer; try again.";
     ui.status.textContent = `Not published. ${reason}`;
+    if (error.asksWho) identity.ask(error);
   }
 });
 ui.cutAll.addEventListener("click", () => readers.forEach(({ connection }) => connection.cut()));
-ui.restoreAll.addEventListener("click", () => {
-  readers.filter(isAway).forEach(({ connection }) => connection.restore());
-});
+ui.restoreAll.addEventListener("click", restoreAll);
 addEventListener("pagehide", suspend);
 addEventListener("pageshow", resume);
 document.addEventListener("visibilitychange", () => {

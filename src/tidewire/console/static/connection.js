@@ -5,7 +5,23 @@ import { Backoff, pause } from "./backoff.js";
 const PROVEN = 10_000; // ms that a connection must last for the back-off to start anew
 
 /** The server understood and said no: trying again would not help. */
-export class Refused extends Error {}
+export class Refused extends Error {
+  /** @param {string} message a sentence for people @param {number} [status] of HTTP, or a close code */
+  constructor(message, status) {
+    super(message);
+    this.status = status;
+  }
+
+  /** Whether the server wants to know who asks. */
+  get asksWho() {
+    return this.status === 401 || this.status === 4401;
+  }
+
+  /** Whether it knows, and that one may not. */
+  get forbids() {
+    return this.status === 403 || this.status === 4403;
+  }
+}
 
 /** The connection ended in a way that calls for another attempt, after `retry` ms if given. */
 export class Lost extends Error {
@@ -50,6 +66,18 @@ class Link {
     return url;
   }
 
+  get credential() {
+    return this.#connection.credential;
+  }
+
+  /** The address of an endpoint that takes no headers: with a ticket, if the page has a credential. */
+  async door(path) {
+    const { base } = this.#connection;
+    const url = await this.credential.admit(this.url(path), { base, signal: this.signal });
+    this.signal.throwIfAborted();
+    return url;
+  }
+
   asked = () => this.#tell((feed) => feed.asked());
   took = (bytes) => this.#tell((feed) => feed.took(bytes));
   moved = (cursor) => this.#tell((feed) => feed.moved(cursor));
@@ -91,18 +119,24 @@ export class Connection {
    * @param {string} options.channel
    * @param {string} options.base the address that the endpoints are relative to
    * @param {import("./feed.js").Feed} options.feed what happens is told to it
+   * @param {import("./credential.js").Credential} options.credential
    * @param {ReadonlySet<string>} [options.eventNames]
    * @param {(envelope: object) => void} [options.saw] called for each message
    * @param {() => void} [options.changed] called after each change of the feed
+   * @param {(error: Refused) => void} [options.refused] called when the server has said no
    */
-  constructor({ follow, channel, base, feed, eventNames = new Set(), saw, changed }) {
+  constructor({
+    follow, channel, base, feed, credential, eventNames = new Set(), saw, changed, refused,
+  }) {
     this.#follow = follow;
     this.channel = channel;
     this.base = base;
     this.feed = feed;
+    this.credential = credential;
     this.eventNames = eventNames;
     this.saw = saw ?? (() => {});
     this.changed = changed ?? (() => {});
+    this.refused = refused ?? (() => {});
   }
 
   /** Connects, or resumes after a cut; nothing happens when it is connected. */
@@ -146,6 +180,7 @@ export class Connection {
           this.#run = null;
           this.feed.stopped(error.message, Date.now());
           this.changed();
+          this.refused(error);
           return;
         }
         await this.#wait(error, link, signal);

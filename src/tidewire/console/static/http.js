@@ -15,21 +15,23 @@ export const size = (text) => encoder.encode(text).length;
  * @param {object} options
  * @param {number} options.timeout ms until the answer's head must be there
  * @param {AbortSignal} [options.signal]
+ * @param {import("./credential.js").Credential} [options.credential]
  * @param {RequestInit} [options.init] what else `fetch` takes
  * @throws {Lost} for an answer after which another attempt makes sense
  * @throws {Refused} for one after which it does not
  */
-export async function ask(url, { timeout, signal, init = {} }) {
+export async function ask(url, { timeout, signal, credential, init = {} }) {
   const limit = AbortSignal.timeout(timeout);
   const response = await fetch(url, {
     cache: "no-store",
     ...init,
+    headers: { ...credential?.headers, ...init.headers },
     signal: signal ? AbortSignal.any([signal, limit]) : limit,
   });
   if (response.ok || response.status === 304) return response;
   const detail = await problem(response);
   if (TRANSIENT.has(response.status)) throw new Lost(detail, retryAfter(response));
-  throw new Refused(detail);
+  throw new Refused(detail, response.status);
 }
 
 /** What went wrong, from an RFC 9457 body if there is one. */

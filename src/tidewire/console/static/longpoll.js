@@ -16,6 +16,7 @@ export async function followLongPoll(link) {
     const response = await ask(link.url("longpoll", { wait }), {
       timeout: wait * 1000 + GRACE,
       signal: link.signal,
+      credential: link.credential,
     });
     if (link.openedAt === null) link.opened(sentAt);
     if (response.status === 204) {

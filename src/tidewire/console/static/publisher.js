@@ -21,11 +21,16 @@ export function parse(text) {
  */
 export class Publisher {
   #base;
+  #credential;
   #unsure = null; // {channel, text, key} of the last publish without an answer
 
-  /** @param {string} base the address that the endpoints are relative to */
-  constructor(base) {
+  /**
+   * @param {string} base the address that the endpoints are relative to
+   * @param {import("./credential.js").Credential} credential
+   */
+  constructor(base, credential) {
     this.#base = base;
+    this.#credential = credential;
   }
 
   async publish(channel, text) {
@@ -34,6 +39,7 @@ export class Publisher {
     this.#unsure = { channel, text, key };
     const response = await ask(new URL("publish", this.#base), {
       timeout: TIMEOUT,
+      credential: this.#credential,
       init: {
         method: "POST",
         headers: { "Content-Type": "application/json" },

@@ -19,6 +19,7 @@ export async function followShortPoll(link) {
     const response = await ask(url, {
       timeout: TIMEOUT,
       signal: link.signal,
+      credential: link.credential,
       init: seen.url === url.href ? { headers: { "If-None-Match": seen.etag } } : {},
     });
     if (link.openedAt === null) link.opened(sentAt);

@@ -8,10 +8,10 @@ const PING = 20_000; // ms of silence after which the page asks whether the serv
 const PATIENCE = 8000; // ms until the answer must be there
 
 /** @param {import("./connection.js").Link} link */
-export function followWebSocket(link) {
-  return new Promise((_, reject) => {
-    const url = link.url("ws");
-    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+export async function followWebSocket(link) {
+  const url = await link.door("ws");
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  await new Promise((_, reject) => {
     const socket = new WebSocket(url);
     let goodbye = null; // the close envelope
     let silence; // a socket can stay open on a dead network: only an answer proves it alive
@@ -50,7 +50,7 @@ export function followWebSocket(link) {
       const said = goodbye?.reason || reason;
       if (RECONNECT.has(code) || goodbye?.retry !== undefined) {
         end(new Lost(said ? `Closed: ${said}.` : "The server is away.", goodbye?.retry));
-      } else end(new Refused(`Closed with code ${code}${said ? `: ${said}` : ""}.`));
+      } else end(new Refused(`Closed with code ${code}${said ? `: ${said}` : ""}.`, code));
     };
   });
 }
