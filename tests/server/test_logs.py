@@ -70,7 +70,7 @@ def test_a_pretty_line(lines: Any) -> None:
     logs.configure("info", "pretty")
     logger.warning("%d things at %s", 3, "/poll")
     (line,) = lines()
-    assert line.endswith("[warning ] 3 things at /poll")
+    assert line.endswith("[warning  ] 3 things at /poll")
     assert "\x1b" not in line  # no colours: it is no terminal
     assert datetime.fromisoformat(line.split(" ")[0]).utcoffset() is not None
 
@@ -100,7 +100,7 @@ def test_facts(lines: Any) -> None:
     logs.configure("info", "pretty")
     say("refused", **facts)
     (line,) = lines()
-    assert line.endswith('refused  connection=7 peer=127.0.0.1:80 why="it is late"')
+    assert line.endswith('refused connection=7 peer=127.0.0.1:80 why="it is late"')
 
 
 def test_a_fact_cannot_pass_for_another(lines: Any) -> None:

@@ -8,12 +8,14 @@ and what is very long is cut.
 
 from __future__ import annotations
 
-import json
 import logging
 import string
 import sys
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable
+
+import structlog
+from structlog.dev import Column, ConsoleRenderer, KeyValueColumnFormatter, LogLevelColumnFormatter
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from tidewire.server.redacting import Scrubber, Shown
 
@@ -26,7 +28,6 @@ LONGEST = 4_096
 LONGEST_FACT = 512
 
 _LONGEST_READ = 16 * LONGEST  # beyond it not even secrets are looked for
-_COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "31;1"}
 _PLAIN = frozenset(string.ascii_letters + string.digits + "_-.:/@#?&,*+%~[]")
 
 
@@ -36,12 +37,28 @@ def configure(level: str, shape: str, secrets: Iterable[str] = ()) -> None:
     *level* is the least severe one shown, *shape* is ``pretty`` or ``json``; *secrets* are never
     shown, wherever they turn up.
     """
-    scrubber = Scrubber(secrets)
-    handler = logging.StreamHandler(sys.stderr)
+    first: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_facts,
+    ]
+    last: list[Processor]
     if shape == "json":
-        handler.setFormatter(JsonLines(scrubber))
+        first.append(structlog.stdlib.add_logger_name)
+        last = [structlog.processors.JSONRenderer()]
     else:
-        handler.setFormatter(PrettyLines(scrubber, colours=sys.stderr.isatty()))
+        last = [_escape, _pretty(colours=sys.stderr.isatty())]
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=first,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            _Cleaner(Scrubber(secrets)),
+            *last,
+        ],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -52,74 +69,54 @@ def configure(level: str, shape: str, secrets: Iterable[str] = ()) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-class _Lines(logging.Formatter):
-    """What both shapes have in common."""
+def _add_facts(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """The facts of the record as keys; those that are not there are left out."""
+    facts = getattr(event["_record"], "facts", {})
+    event.update({key: fact for key, fact in facts.items() if fact is not None})
+    return event
+
+
+class _Cleaner:
+    """Takes secrets out of all texts, and bounds their length."""
 
     def __init__(self, scrubber: Scrubber) -> None:
-        super().__init__()
         self._scrubber = scrubber
 
-    def _cleaned(self, text: str, longest: int) -> str:
-        text = self._scrubber.scrub(text[:_LONGEST_READ])
-        return text if len(text) <= longest else text[:longest] + "…"
+    def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+        for key, value in event.items():
+            if key == "exception":
+                event[key] = self._ends(value)
+            elif isinstance(value, str) and not isinstance(value, Shown):
+                longest = LONGEST if key == "event" else LONGEST_FACT
+                text = self._scrubber.scrub(value[:_LONGEST_READ])
+                event[key] = text if len(text) <= longest else text[:longest] + "…"
+        return event
 
-    def _facts(self, record: logging.LogRecord) -> Mapping[str, object]:
-        facts: Mapping[str, object] = getattr(record, "facts", {})
-        return {
-            name: self._cleaned(fact, LONGEST_FACT)
-            if isinstance(fact, str) and not isinstance(fact, Shown)
-            else fact
-            for name, fact in facts.items()
-            if fact is not None
-        }
-
-    def _exception(self, record: logging.LogRecord) -> str:
-        """The traceback: its end is what matters most. Local variables are not in it."""
-        if not record.exc_info or record.exc_info[0] is None:
-            return ""
-        text = self._scrubber.scrub(self.formatException(record.exc_info)[-_LONGEST_READ:])
+    def _ends(self, traceback: str) -> str:
+        """Of a traceback the end is what matters most. Local variables are not in it."""
+        text = self._scrubber.scrub(traceback[-_LONGEST_READ:])
         return text if len(text) <= 2 * LONGEST else f"{text[:LONGEST]}…\n…{text[-LONGEST:]}"
 
 
-class JsonLines(_Lines):
-    """One JSON object a line, in ASCII."""
+def _pretty(*, colours: bool) -> ConsoleRenderer:
+    """Lines for people: when, how severe, what, and the facts. A traceback stands below."""
+    styles = structlog.dev.ConsoleRenderer.get_default_level_styles(colours)
+    bright, dim, reset = ("\x1b[1m", "\x1b[2m", "\x1b[0m") if colours else ("", "", "")
 
-    def format(self, record: logging.LogRecord) -> str:
-        fields: dict[str, object] = {
-            "timestamp": _when(record),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "event": self._cleaned(record.getMessage(), LONGEST),
-        }
-        fields.update(self._facts(record))
-        if exception := self._exception(record):
-            fields["exception"] = exception
-        return json.dumps(fields, default=str)
+    def column(style: str) -> KeyValueColumnFormatter:
+        return KeyValueColumnFormatter(None, style, reset, str)
 
-
-class PrettyLines(_Lines):
-    """A line for people; a traceback stands in lines of its own below."""
-
-    def __init__(self, scrubber: Scrubber, *, colours: bool) -> None:
-        super().__init__(scrubber)
-        self._colours = colours
-
-    def format(self, record: logging.LogRecord) -> str:
-        level = record.levelname.lower()
-        shown = f"{level:<8}"
-        if self._colours:
-            shown = f"\x1b[{_COLOURS.get(level, '0')}m{shown}\x1b[0m"
-        text = _printable(self._cleaned(record.getMessage(), LONGEST))
-        facts = "".join(f" {name}={_quoted(fact)}" for name, fact in self._facts(record).items())
-        line = f"{_when(record)} [{shown}] {text}{' ' if facts else ''}{facts}"
-        if exception := self._exception(record):
-            line += "\n" + "\n".join(map(_printable, exception.split("\n")))
-        return line
-
-
-def _when(record: logging.LogRecord) -> str:
-    moment = datetime.fromtimestamp(record.created, UTC).replace(tzinfo=None)
-    return moment.isoformat(timespec="microseconds") + "Z"
+    return ConsoleRenderer(
+        sort_keys=False,
+        columns=[
+            Column("", KeyValueColumnFormatter(dim, "", reset, _quoted)),
+            Column("timestamp", column(dim)),
+            Column("level", LogLevelColumnFormatter(styles, reset)),
+            Column("event", column(bright)),
+        ],
+        # The pretty one shows local variables: messages, and keys.
+        exception_formatter=structlog.dev.plain_traceback,
+    )
 
 
 def _quoted(fact: object) -> str:
@@ -128,6 +125,14 @@ def _quoted(fact: object) -> str:
     if text and _PLAIN.issuperset(text):
         return text
     return '"' + _printable(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+
+
+def _escape(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """Control characters must not reach the terminal; those of facts are escaped as quoted."""
+    event["event"] = _printable(str(event["event"]))
+    if "exception" in event:
+        event["exception"] = "\n".join(map(_printable, event["exception"].split("\n")))
+    return event
 
 
 def _printable(text: str) -> str:
