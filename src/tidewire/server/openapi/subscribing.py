@@ -38,10 +38,15 @@ _COMMON = (
         "as channels, in their order, separated by commas.",
     ),
     query("lastEventId", ref("CursorOrNone"), "The same by another name; `cursor` wins."),
+    query(
+        "last_event_id",
+        ref("CursorOrNone"),
+        "The same, for clients that append it to an address which may have a cursor; it wins.",
+    ),
     header(
         "Last-Event-ID",
         ref("CursorOrNone"),
-        "The same once more; it wins over both, if it is not empty.",
+        "The same once more; it wins over all of them, if it is not empty.",
     ),
     query("since", ref("Since"), "Where to start without a cursor; without it: `now`."),
     query(
