@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tidewire.server import app as app_module
+from tidewire.server import routes
 
 if TYPE_CHECKING:
     from tests.server.conftest import MakeServer, Server
+    from tidewire.server.app import App
     from tidewire.server.connection import Connection
     from tidewire.server.request import Request
 
@@ -315,10 +316,10 @@ def test_draining_ends_what_is_open(app_server: Server) -> None:
 def test_a_handler_that_fails_is_answered_and_logged(
     make_server: MakeServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(app: app_module.App, request: Request, connection: Connection) -> None:
+    def fail(app: App, request: Request, connection: Connection) -> None:
         raise ValueError("the reason")
 
-    monkeypatch.setattr(app_module, "_healthz", fail)
+    monkeypatch.setattr(routes, "_healthz", fail)
     client = make_server().client()
     with caplog.at_level(logging.ERROR):
         reply = client.get("/healthz?secret")

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Coroutine
-from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tidewire.access.access import Access
@@ -16,7 +15,6 @@ from tidewire.access.counts import Counts
 from tidewire.access.origins import Origins, is_loopback
 from tidewire.access.paces import Meters, paces_of
 from tidewire.access.rates import rate_of
-from tidewire.console import static_files
 from tidewire.hub import Consumers, Hub, SessionRecords
 from tidewire.model import (
     Forbidden,
@@ -26,25 +24,13 @@ from tidewire.model import (
     TidewireError,
     Unavailable,
 )
-from tidewire.server import (
-    acknowledging,
-    choosing,
-    granting,
-    managing,
-    metrics,
-    negotiating,
-    openapi,
-    polls,
-    producing,
-    streams,
-    subscribing,
-)
+from tidewire.server import choosing, metrics, polls, streams, subscribing
 from tidewire.server.admitting import access_of
 from tidewire.server.doors import Doors
 from tidewire.server.identifying import take_credentials
 from tidewire.server.journal import failed
-from tidewire.server.request import Endpoint, Handler, HttpLimits, Needs, Request
-from tidewire.server.response import JSON, problem
+from tidewire.server.request import Endpoint, HttpLimits, Request
+from tidewire.server.routes import ALWAYS_ANSWERED, options_of, routes_of
 from tidewire.server.wheel import Wheel
 from tidewire.settings import Settings
 from tidewire.transports.dialogue import Rules
@@ -57,8 +43,6 @@ if TYPE_CHECKING:
     from tidewire.server.connection import Connection
 
 logger = logging.getLogger("tidewire.server")
-
-Routes = dict[bytes, dict[bytes, Endpoint]]
 
 _SMALL_BODY = 64 << 10
 _EXPOSED = b"ETag, Last-Modified, Retry-After, Tidewire-Cursor, Tidewire-Poll-Interval"
@@ -132,40 +116,7 @@ class App:
             b"Access-Control-Allow-Credentials: true\r\n" if settings.token_cookie else b""
         )
         self._prefix = settings.path_prefix.encode()
-        self._routes = self._make_routes()
-
-    def _make_routes(self) -> Routes:
-        routes: Routes = {
-            b"/ws": {b"GET": Endpoint(streams.websocket, "subscribe")},
-            b"/sse": _get(streams.event_stream, "subscribe"),
-            b"/longpoll": _get(polls.long_poll, "subscribe"),
-            b"/poll": _get(polls.short_poll, "subscribe"),
-            b"/subscribe": _get(choosing.choose, "subscribe"),
-            b"/negotiate": _post(negotiating.negotiate, "caller"),
-            b"/publish": _post(producing.publish, "publish"),
-            b"/history": _get(producing.history, "history")
-            | {b"DELETE": Endpoint(managing.purge, "admin")},
-            b"/channels": {b"DELETE": Endpoint(managing.forget, "admin")},
-            b"/ack": _post(acknowledging.ack, "ack"),
-            b"/nack": _post(acknowledging.nack, "ack"),
-            b"/receipts": _get(acknowledging.receipts, "publish"),
-            b"/tickets": _post(granting.tickets, "caller"),
-            b"/refresh": _post(granting.refresh, "caller"),
-            b"/revoke": _post(granting.revoke, "admin"),
-            b"/metrics": _get(metrics.metrics, "metrics"),
-            b"/openapi.json": _get(openapi.serve(self.settings), "nothing"),
-            b"/healthz": _get(_healthz, "nothing"),
-            b"/readyz": _get(_readyz, "nothing"),
-        }
-        if self.settings.echo:
-            routes[b"/echo"] = {b"GET": Endpoint(streams.echo, "nothing")}
-        if self.settings.console:
-            for path, file in static_files().items():
-                routes[path.encode()] = _get(_static(file.headers, file.body, file.tag), "nothing")
-        routes = {self._prefix + path: endpoints for path, endpoints in routes.items()}
-        if self._prefix and self.settings.console:
-            routes[self._prefix] = _get(_to_console, "nothing")
-        return routes
+        self._routes = routes_of(settings)
 
     # Connections
 
@@ -292,7 +243,7 @@ class App:
                 request.credentials = take_credentials(request, self.settings.token_cookie)
             return endpoint
         if request.method == b"OPTIONS":
-            return Endpoint(partial(_options, frozenset(route)), "nothing")
+            return options_of(route)
         allowed = b", ".join(sorted({*route, b"OPTIONS"})).decode()
         raise MethodNotAllowed(f"{_shown(path)} takes {allowed}", allowed=allowed)
 
@@ -363,14 +314,6 @@ class App:
         )
 
 
-def _get(handler: Handler, needs: Needs) -> dict[bytes, Endpoint]:
-    return {b"GET": Endpoint(handler, needs), b"HEAD": Endpoint(handler, needs)}
-
-
-def _post(handler: Handler, needs: Needs) -> dict[bytes, Endpoint]:
-    return {b"POST": Endpoint(handler, needs)}
-
-
 def refuse_scope(caller: Caller, scope: str) -> NoReturn:
     """Tell *caller* that this is for keys with a *scope*."""
     why = f"it has no scope {scope}"
@@ -381,49 +324,3 @@ def refuse_scope(caller: Caller, scope: str) -> NoReturn:
 
 def _shown(path: bytes) -> str:
     return repr(path[:100].decode("latin-1"))
-
-
-def _options(methods: frozenset[bytes], app: App, request: Request, connection: Connection) -> None:
-    """The methods of an address, and what a page of another origin may send (Fetch, preflight)."""
-    allowed = b", ".join(sorted(methods | {b"OPTIONS"}))
-    headers = b"Allow: %b\r\nVary: Origin\r\n" % allowed
-    if b"origin" in request.headers:
-        headers += (
-            b"Access-Control-Allow-Origin: %b\r\n%bAccess-Control-Allow-Methods: %b\r\n"
-            b"Access-Control-Allow-Headers: Authorization, Cache-Control, Content-Type, "
-            b"ETag, If-Modified-Since, If-None-Match, Last-Event-ID, Prefer, X-API-Key\r\n"
-            b"Access-Control-Max-Age: 600\r\n"
-            % (request.headers[b"origin"], app.cors_cookies, allowed)
-        )
-    connection.respond(204, headers, b"")
-
-
-def _healthz(app: App, request: Request, connection: Connection) -> None:
-    connection.respond(200, JSON + b"Cache-Control: no-store\r\n", b'{"status":"ok"}')
-
-
-def _readyz(app: App, request: Request, connection: Connection) -> None:
-    if app.draining:
-        connection.respond(*problem(Unavailable("the server is going down")))
-    else:
-        connection.respond(200, JSON + b"Cache-Control: no-store\r\n", b'{"status":"ready"}')
-
-
-#: Whatever state the server is in.
-ALWAYS_ANSWERED: frozenset[Handler] = frozenset({_healthz, _readyz, metrics.metrics})
-
-
-def _to_console(app: App, request: Request, connection: Connection) -> None:
-    """The console's own addresses are relative: they need the slash behind the prefix."""
-    location = f"Location: {app.settings.path_prefix}/\r\n".encode()
-    connection.respond(308, location + b"Cache-Control: no-cache\r\n", b"")
-
-
-def _static(headers: bytes, body: bytes, tag: bytes) -> Handler:
-    def handler(app: App, request: Request, connection: Connection) -> None:
-        if request.headers.get(b"if-none-match") == tag:
-            connection.respond(304, headers, b"")
-        else:
-            connection.respond(200, headers, body)
-
-    return handler
