@@ -6,13 +6,16 @@ from typing import Annotated
 
 import typer
 
-from tidewire.cli.options import URL_DEFAULT, Quiet, Url
+from tidewire.cli.options import Quiet
+from tidewire.cli.server import Server, takes_server
 from tidewire.cli.terminal import say
 
 Consumer = Annotated[str, typer.Argument(metavar="CONSUMER", help="Name of the consumer.")]
 
 
+@takes_server
 def ack(
+    server: Server,
     consumer: Consumer,
     ids: Annotated[
         list[str],
@@ -22,7 +25,6 @@ def ack(
         bool,
         typer.Option("--single", help="Only the messages with these ids, not those before them."),
     ] = False,
-    url: Url = URL_DEFAULT,
     quiet: Quiet = False,
 ) -> None:
     """Acknowledge for a consumer: all messages up to an id, in every channel that it reads.
@@ -35,13 +37,15 @@ def ack(
         raise typer.BadParameter(
             "one id stands for all before it; for these alone add --single", param_hint="ID"
         )
-    ask(url, lambda server: server.ack(consumer, ids, single=single), quiet=quiet)
+    ask(server, lambda asked: asked.ack(consumer, ids, single=single), quiet=quiet)
     if not quiet:
         what = ", ".join(ids) if single else f"all up to {ids[0]}"
         say(f"acknowledged for {consumer}: {what}", "green")
 
 
+@takes_server
 def nack(
+    server: Server,
     consumer: Consumer,
     id: Annotated[str, typer.Argument(metavar="ID", help="Id of the message.")],
     delay: Annotated[
@@ -59,7 +63,6 @@ def nack(
             "--reject", help="Do not send it again: it goes to the channel dead-letter:CONSUMER."
         ),
     ] = False,
-    url: Url = URL_DEFAULT,
     quiet: Quiet = False,
 ) -> None:
     """Say for a consumer that a message was not dealt with, so that it is sent again.
@@ -70,7 +73,7 @@ def nack(
 
     if reject and delay is not None:
         raise typer.BadParameter("a rejected message does not come again: use --delay or --reject")
-    ask(url, lambda server: server.nack(consumer, id, delay=delay, reject=reject), quiet=quiet)
+    ask(server, lambda asked: asked.nack(consumer, id, delay=delay, reject=reject), quiet=quiet)
     if not quiet:
         # What it has acknowledged already the server leaves as it is, without a word.
         when = f" after {delay:g} s" if delay else ""

@@ -14,6 +14,7 @@ from tidewire.cli.keys import add, list_, remove, rotate
 from tidewire.cli.pub import pub
 from tidewire.cli.purge import purge
 from tidewire.cli.receipts import receipts
+from tidewire.cli.revoke import revoke
 from tidewire.cli.serve import serve
 from tidewire.cli.sub import sub
 from tidewire.cli.token import token
@@ -79,6 +80,7 @@ for command, panel, example in (
     (ack, _CONSUME, "tidewire ack billing q7Zf9a-1795392012345678"),
     (nack, _CONSUME, "tidewire nack billing q7Zf9a-1795392012345678 --delay 60"),
     (receipts, _CONSUME, "tidewire receipts orders q7Zf9a-1795392012345678"),
+    (revoke, _LET_IN, "tidewire revoke --user 42"),
     (token, _LET_IN, "tidewire token --sub 42 --channel 'chat:*=subscribe,publish'"),
     (version, _OTHER, "tidewire version --json"),
 ):

@@ -8,11 +8,13 @@ import typer
 
 from tidewire.cli.running import run
 from tidewire.cli.terminal import INTERRUPTED, fail, say
-from tidewire.client import Backoff, ClientError, Interrupted, Operations, ServerAddress, open_http
+from tidewire.client import Backoff, ClientError, Interrupted, Operations, open_http
 from tidewire.client.backoff import retry
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from tidewire.cli.server import Server
 
 T = TypeVar("T")
 
@@ -20,21 +22,25 @@ WITHIN = 30.0
 
 
 def ask(
-    url: str, question: Callable[[Operations], Awaitable[T]], *, quiet: bool, again: bool = True
+    server: Server,
+    question: Callable[[Operations], Awaitable[T]],
+    *,
+    quiet: bool,
+    again: bool = True,
 ) -> T:
     """The answer. With *again* the question is repeated for up to :data:`WITHIN` seconds.
 
     A refusal, no answer, and Ctrl-C end the program.
     """
     answers: list[T] = []
-    address = ServerAddress(url)
+    url, address, credentials = server.url, server.address, server.credentials()
 
     def on_wait(delay: float, reason: str) -> None:
         if not quiet:
             say(f"{url}: {reason}; next attempt in {delay:.1f} s", "yellow")
 
     async def main(stop: Callable[[], None]) -> None:
-        async with open_http(address) as http:
+        async with open_http(address, credentials) as http:
             operations = Operations(http, address)
             if not again:
                 answers.append(await question(operations))
@@ -54,5 +60,5 @@ def ask(
     except Interrupted as error:
         fail(f"{url}: {error.reason}; it may have been done or not, so look before you try again")
     except ClientError as error:
-        fail(f"{url}: {error.reason}")
+        fail(f"{url}: {server.reason(error)}")
     return answers[0]

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tidewire.cli.options import URL_DEFAULT, MessagesOnly, Quiet, Url
+from tidewire.cli.options import MessagesOnly, Quiet
+from tidewire.cli.server import Server, takes_server
 from tidewire.cli.terminal import INTERRUPTED, JsonLines, OutputClosed, fail, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+@takes_server
 def history(
+    server: Server,
     channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel.")],
     limit: Annotated[
         int | None,
@@ -37,17 +40,16 @@ def history(
             metavar="ID", show_default=False, help="Only what came after the message with this id."
         ),
     ] = None,
-    url: Url = URL_DEFAULT,
     messages_only: MessagesOnly = False,
     quiet: Quiet = False,
 ) -> None:
     """Print the messages that a channel keeps, oldest first, one JSON envelope a line."""
     from tidewire.cli.running import run
-    from tidewire.client import ClientError, Message, ServerAddress, open_http
+    from tidewire.client import ClientError, Message, open_http
     from tidewire.client import history as read_history
 
     output = JsonLines()
-    address = ServerAddress(url)
+    url, address, credentials = server.url, server.address, server.credentials()
 
     def on_wait(delay: float, reason: str) -> None:
         if not quiet:
@@ -55,7 +57,7 @@ def history(
 
     async def main(stop: Callable[[], None]) -> None:
         async with (
-            open_http(address) as http,
+            open_http(address, credentials) as http,
             aclosing(
                 read_history(
                     http,
@@ -76,6 +78,6 @@ def history(
         if run(main).stopped:
             raise typer.Exit(INTERRUPTED)
     except ClientError as error:
-        fail(f"{url}: {error.reason}")
+        fail(f"{url}: {server.reason(error)}")
     except OutputClosed:
         pass

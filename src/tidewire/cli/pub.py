@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tidewire.cli.options import URL_DEFAULT, Url
 from tidewire.cli.payload import Data, Form, NotData, data_of_file, data_of_text
+from tidewire.cli.server import Server, takes_server
 from tidewire.cli.terminal import INTERRUPTED, UNUSABLE, fail, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+@takes_server
 def pub(
+    server: Server,
     channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel.")],
     data: Annotated[
         str | None,
@@ -73,7 +75,6 @@ def pub(
             "the answer is then that of the newest.",
         ),
     ] = None,
-    url: Url = URL_DEFAULT,
     timeout: Annotated[
         float,
         typer.Option(min=0, max=100, metavar="SECONDS", help="Give up a publish after this time."),
@@ -89,14 +90,14 @@ def pub(
     """
     from tidewire.cli.publishing import Answers, LinePublisher, LinesFailed, Template
     from tidewire.cli.running import run
-    from tidewire.client import ClientError, Publisher, ServerAddress, Unanswered, open_http
+    from tidewire.client import ClientError, Publisher, Unanswered, open_http
 
     one = _single(data, file, Form.AUTO if as_json is None else Form.JSON if as_json else Form.TEXT)
     if version is not None and not isinstance(one, Data):
         raise typer.BadParameter("one version is for one message: give DATA or --file")
     template = Template(channel, event, _headers(header or []), key, ttl, version)
     answers = Answers(quiet=quiet)
-    address = ServerAddress(url)
+    url, address, credentials = server.url, server.address, server.credentials()
     lines: LinePublisher | None = None
 
     def on_wait(delay: float, reason: str) -> None:
@@ -105,12 +106,14 @@ def pub(
 
     async def main(stop: Callable[[], None]) -> None:
         nonlocal lines
-        async with open_http(address) as http:
+        async with open_http(address, credentials) as http:
             publisher = Publisher(http, address, within=timeout, on_wait=on_wait)
             if isinstance(one, Data):
                 answers.print(await publisher.publish([template.publication(one)]))
             else:
-                lines = LinePublisher(publisher, template, one, answers, quiet=quiet)
+                lines = LinePublisher(
+                    publisher, template, one, answers, reason=server.reason, quiet=quiet
+                )
                 await lines.run()
 
     failure: str | None = None
@@ -125,7 +128,7 @@ def pub(
             "or not, and only publishing it again with the same --key is safe"
         )
     except ClientError as error:
-        failure = f"{url}: {error.reason}"
+        failure = f"{url}: {server.reason(error)}"
     if lines is not None and not quiet:
         say(lines.summary())
     if failure is not None:

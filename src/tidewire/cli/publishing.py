@@ -17,7 +17,9 @@ from tidewire.cli.terminal import JsonLines, OutputClosed, say
 from tidewire.client import Publication, Publisher, Receipt, Refused, Unanswered
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from tidewire.client import ClientError
 
 BATCH_MESSAGES = 1000
 BATCH_BYTES = 1 << 20
@@ -81,9 +83,12 @@ class LinePublisher:
         form: Form,
         answers: Answers,
         *,
+        reason: Callable[[ClientError], str],
         quiet: bool,
     ) -> None:
+        """*reason* says what is to be told of a refusal."""
         self.count = 0
+        self._reason = reason
         self._publisher = publisher
         self._template = template
         self._form = form
@@ -151,7 +156,7 @@ class LinePublisher:
                 await self._publish(batch[:middle], progress)
                 await self._publish(batch[middle:], progress)
                 return
-            raise LinesFailed(f"{where}: {error.reason}") from error
+            raise LinesFailed(f"{where}: {self._reason(error)}") from error
         except Unanswered as error:
             raise LinesFailed(
                 f"{where}: {error.reason}; they may have been published or not, and only "

@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
-from tidewire.cli.options import URL_DEFAULT, Url
+from tidewire.cli.server import Server, takes_server
 from tidewire.cli.terminal import JsonLines, OutputClosed
 
 
+@takes_server
 def purge(
+    server: Server,
     channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel.")],
     forget: Annotated[
         bool,
@@ -23,7 +25,6 @@ def purge(
         ),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")] = False,
-    url: Url = URL_DEFAULT,
 ) -> None:
     """Discard all messages that a channel keeps; its readers are told by a gap.
 
@@ -36,11 +37,11 @@ def purge(
     if not yes:
         if not sys.stdin.isatty():
             raise typer.BadParameter("nobody can be asked here; add --yes", param_hint="--yes")
-        typer.confirm(f"Discard all messages of {channel} on {url}?", abort=True, err=True)
+        typer.confirm(f"Discard all messages of {channel} on {server.url}?", abort=True, err=True)
     purged = ask(
         # Not a second time by itself: what was published in between would be lost.
-        url,
-        lambda server: server.purge(channel, forget=forget),
+        server,
+        lambda asked: asked.purge(channel, forget=forget),
         quiet=False,
         again=False,
     )

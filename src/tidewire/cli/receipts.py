@@ -6,19 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tidewire.cli.options import URL_DEFAULT, Quiet, Url
+from tidewire.cli.options import Quiet
+from tidewire.cli.server import Server, takes_server
 from tidewire.cli.terminal import JsonLines, OutputClosed, say
 
 if TYPE_CHECKING:
     from tidewire.client import Operations, Receipts
 
 
+@takes_server
 def receipts(
+    server: Server,
     channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel.")],
     id: Annotated[
         str, typer.Argument(metavar="ID", help="Id of the message, as tidewire pub printed it.")
     ],
-    url: Url = URL_DEFAULT,
     quiet: Quiet = False,
 ) -> None:
     """Print who has acknowledged a message: one JSON object a line for each consumer."""
@@ -26,10 +28,10 @@ def receipts(
 
     from tidewire.cli.asking import ask
 
-    async def read(server: Operations) -> list[Receipts]:
-        return [page async for page in server.receipts(channel, id)]
+    async def read(asked: Operations) -> list[Receipts]:
+        return [page async for page in asked.receipts(channel, id)]
 
-    pages = ask(url, read, quiet=quiet)
+    pages = ask(server, read, quiet=quiet)
     output = JsonLines()
     try:
         for page in pages:
@@ -38,5 +40,6 @@ def receipts(
     except OutputClosed:
         return
     if not quiet:
-        first = pages[0]
-        say(f"acknowledged by {first.acknowledged:,}, not yet by {first.pending:,}")
+        done = sum(page.acknowledged for page in pages)
+        pending = sum(page.pending for page in pages)
+        say(f"acknowledged by {done:,}, not yet by {pending:,}")

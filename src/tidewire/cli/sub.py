@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tidewire.cli.options import URL_DEFAULT, MessagesOnly, Quiet, Url
+from tidewire.cli.options import MessagesOnly, Quiet
+from tidewire.cli.server import Server, takes_server
 from tidewire.cli.terminal import OutputClosed, fail
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ class Policy(StrEnum):
     disconnect = "disconnect"
 
 
+@takes_server
 def sub(
+    server: Server,
     channels: Annotated[
         list[str], typer.Argument(metavar="CHANNEL", help="Channels, also separated by commas.")
     ],
@@ -50,7 +53,6 @@ def sub(
         TransportName,
         typer.Option("--transport", "-t", help="WebSocket, Server-Sent Events, or polling."),
     ] = TransportName.ws,
-    url: Url = URL_DEFAULT,
     since: Annotated[
         str | None,
         typer.Option(
@@ -130,7 +132,7 @@ def sub(
     """
     from tidewire.cli.running import run
     from tidewire.cli.subscribing import Session
-    from tidewire.client import Position, Refused, ServerAddress
+    from tidewire.client import Position, Refused
 
     names = [name for argument in channels for name in argument.split(",") if name]
     if not names:
@@ -151,8 +153,9 @@ def sub(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--cursor") from None
     session = Session(
-        ServerAddress(url),
+        server.address,
         position,
+        credentials=server.credentials(),
         kept=kept,
         acknowledge=ack is not AckMode.none,
         count=count,
@@ -171,9 +174,9 @@ def sub(
         if count is not None:
             fail(f"{session.count} of {count} messages came in {timeout:g} s")
         if session.trouble is not None:
-            fail(f"{url}: {session.trouble}; there was no connection within {timeout:g} s")
+            fail(f"{server.url}: {session.trouble}; there was no connection within {timeout:g} s")
     except Refused as error:
-        fail(f"{url}: {error.reason}")
+        fail(f"{server.url}: {server.reason(error)}")
     except OutputClosed:
         pass
 

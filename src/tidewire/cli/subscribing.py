@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tidewire.cli.cursor_file import CursorFile
+    from tidewire.client import Credentials
 
 
 class Session(Watcher):
@@ -36,6 +37,7 @@ class Session(Watcher):
         address: ServerAddress,
         position: Position,
         *,
+        credentials: Credentials,
         kept: CursorFile | None = None,
         acknowledge: bool = False,
         count: int | None = None,
@@ -49,6 +51,7 @@ class Session(Watcher):
         """Why there has been no connection so far; ``None`` once there was one."""
         self._address = address
         self._position = position
+        self._credentials = credentials
         self._kept = kept
         self._acknowledge = acknowledge
         self._acks: Acknowledger | None = None
@@ -65,8 +68,9 @@ class Session(Watcher):
             OutputClosed: when nobody reads the output any more.
         """
         self._place = f"{self._address.url} ({transport})"
-        async with open_http(self._address) as http:
-            made = make_transport(transport, http, self._address)
+        credentials = self._credentials
+        async with open_http(self._address, credentials) as http:
+            made = make_transport(transport, http, self._address, credentials=credentials)
             consumer = self._position.consumer
             if self._acknowledge and consumer is not None:
                 teller = made if isinstance(made, WebSocketTransport) else None

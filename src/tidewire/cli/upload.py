@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tidewire.cli.options import URL_DEFAULT, Quiet, Url
+from tidewire.cli.options import Quiet
+from tidewire.cli.server import Server, takes_server
 from tidewire.cli.terminal import INTERRUPTED, UNUSABLE, JsonLines, OutputClosed, fail, say
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from tidewire.client import Receipt
 
 
+@takes_server
 def upload(
+    server: Server,
     channel: Annotated[
         str, typer.Argument(metavar="CHANNEL", help="The channel that is told of the file.")
     ],
@@ -35,7 +38,6 @@ def upload(
             metavar="TYPE", show_default=False, help="Media type. Default: by the file's name."
         ),
     ] = None,
-    url: Url = URL_DEFAULT,
     quiet: Quiet = False,
 ) -> None:
     """Upload a file in chunks, and print the receipt of the message that tells of it.
@@ -46,10 +48,11 @@ def upload(
     import msgspec
 
     from tidewire.cli.running import run
-    from tidewire.client import ClientError, File, ServerAddress, Unanswered
+    from tidewire.client import ClientError, File, Unanswered
     from tidewire.client import upload as send
 
     receipts: list[Receipt] = []
+    url, address, credentials = server.url, server.address, server.credentials()
 
     async def main(stop: Callable[[], None]) -> None:
         try:
@@ -61,9 +64,14 @@ def upload(
             def on_wait(delay: float, reason: str) -> None:
                 on_line(f"{url}: {reason}; next attempt in {delay:.1f} s")
 
-            address = ServerAddress(url)
             receipts.append(
-                await send(address, described, on_progress=on_progress, on_wait=on_wait)
+                await send(
+                    address,
+                    described,
+                    credentials=credentials,
+                    on_progress=on_progress,
+                    on_wait=on_wait,
+                )
             )
 
     try:
@@ -72,7 +80,7 @@ def upload(
     except Unanswered as error:
         fail(f"{url}: {error.reason}; the same command goes on where this one was")
     except ClientError as error:
-        fail(f"{url}: {error.reason}")
+        fail(f"{url}: {server.reason(error)}")
     with suppress(OutputClosed):
         JsonLines().write(msgspec.json.encode(receipts[0]))
 
