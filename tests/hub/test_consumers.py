@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 WAIT = 16.0
 LATE = 17.0
 """Seconds until what was sent surely is due again."""
-NOTED = 0.5
+NOTED = 0.75
 """Seconds that what was sent may wait for an acknowledgement, before the timer notes it."""
 
 

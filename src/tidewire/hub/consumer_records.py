@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 from asyncio import Future
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Protocol
 
@@ -32,6 +33,11 @@ logger = logging.getLogger("tidewire.hub")
 
 TABLE = "consumers"
 READERS = "readers"
+
+#: What is to be done when a change is made or has failed.
+Then = Callable[[Future[bytes | None]], None]
+
+_Called = tuple[str, "Own | None", Then | None, Future[bytes | None]]
 
 _encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(ConsumerState).decode
@@ -76,6 +82,8 @@ class ConsumerRecords:
         self._engine = engine
         self._ttl = ttl
         self._reading = reading
+        self._called: deque[_Called] = deque()  # changes without an answer, the oldest first
+        self._listens = False  # for the answer to the oldest
         self.acks = 0  # commands to acknowledge, by this process
 
     async def find(self, name: str) -> ConsumerState | None:
@@ -113,23 +121,25 @@ class ConsumerRecords:
         """
         return self._change(name, partial(_taken, holder, begun, upto))
 
-    def save(self, name: str, own: Own) -> Future[bytes | None]:
-        """Keep what the holder was sent, unless it is not the holder any more."""
-        return self._change(name, partial(_saved, own), own)
+    def save(self, name: str, own: Own, then: Then) -> None:
+        """Keep what the holder was sent, unless it is not the holder any more; *then* do this."""
+        self._change(name, partial(_saved, own), own, then)
 
-    def acknowledge(self, name: str, ids: list[int], *, single: bool) -> Future[bytes | None]:
+    def acknowledge(
+        self, name: str, ids: list[int], *, single: bool, then: Then | None = None
+    ) -> Future[bytes | None]:
         """These messages are done with, and without *single* all before them.
 
-        The future is done when the engine keeps that. It fails with ``UnknownConsumer``,
-        ``TooManySingleAcks`` or ``EngineUnavailable``.
+        The future is done when the engine keeps that, and *then* is called. It fails with
+        ``UnknownConsumer``, ``TooManySingleAcks`` or ``EngineUnavailable``.
         """
         self.acks += 1
         upto = 0 if single else max(ids)
         reader = self._reading.get(name)
         own = None if reader is None else reader.own(upto)
         if single:
-            return self._change(name, partial(_acked_single, name, ids, own), own)
-        return self._change(name, partial(_acked, name, upto, own), own)
+            return self._change(name, partial(_acked_single, name, ids, own), own, then)
+        return self._change(name, partial(_acked, name, upto, own), own, then)
 
     def delay(self, name: str, ids: list[int], due: int) -> Future[bytes | None]:
         """These messages are wanted again, at *due*. Fails as ``acknowledge`` does."""
@@ -139,20 +149,44 @@ class ConsumerRecords:
         """These messages are dead letters by now: they are done with, however many."""
         return self._change(name, partial(_buried, name, ids))
 
-    def _change(self, name: str, change: Change, own: Own | None = None) -> Future[bytes | None]:
+    def _change(
+        self, name: str, change: Change, own: Own | None = None, then: Then | None = None
+    ) -> Future[bytes | None]:
         future = self._engine.change(TABLE, name, change, self._ttl)
-        if future.done():
-            self._made(name, own, future)
-        else:
-            future.add_done_callback(partial(self._made, name, own))
+        if future.done() and not self._called:
+            self._made(name, own, then, future)
+            return future
+        self._called.append((name, own, then, future))
+        if not self._listens:
+            self._listens = True
+            future.add_done_callback(self._answered)
         return future
 
-    def _made(self, name: str, own: Own | None, future: Future[bytes | None]) -> None:
+    def _answered(self, _: Future[bytes | None]) -> None:
+        """The oldest change was made, and with it, as a rule, those of the same transaction.
+
+        They are seen to in one call of the loop, in their order: it would need longer for a call
+        of its own for each than the engine needs for the change.
+        """
+        called = self._called
+        try:
+            while called and called[0][-1].done():
+                self._made(*called.popleft())
+        finally:
+            self._listens = bool(called)
+            if called:
+                called[0][-1].add_done_callback(self._answered)
+
+    def _made(
+        self, name: str, own: Own | None, then: Then | None, future: Future[bytes | None]
+    ) -> None:
         reader = self._reading.get(name)
         if reader is not None and not future.cancelled() and future.exception() is None:
             value = future.result()
             if value is not None:
                 reader.adopt(value, own)
+        if then is not None:
+            then(future)
 
     # Who reads a channel
 

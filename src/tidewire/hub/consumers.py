@@ -36,7 +36,7 @@ logger = logging.getLogger("tidewire.hub")
 
 CHANNEL = "!consumers"
 TICK_SECONDS = (0.05, 0.25)  # at least, at most
-PATIENCE = 2  # ticks for which what was sent may wait for an acknowledgement to be kept with
+PATIENCE = 3  # ticks for which what was sent may wait for an acknowledgement to be kept with
 
 
 class _News(msgspec.Struct, omit_defaults=True):

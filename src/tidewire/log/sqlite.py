@@ -15,7 +15,9 @@ from asyncio import Future
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from tidewire.log.engine import Change, Feed
 from tidewire.log.sqlite_file import connect
@@ -34,7 +36,7 @@ WATCH_SECONDS = 0.05
 PRUNE_SECONDS = 1.0
 
 
-class _Waiting(NamedTuple):
+class _Waiting(msgspec.Struct, frozen=True, eq=False):
     """Work for the next transaction, how much it is, and who waits for its answer."""
 
     work: Work

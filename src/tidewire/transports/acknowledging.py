@@ -55,8 +55,8 @@ def ack(dialogue: Dialogue, command: Ack) -> None:
         dialogue.block(command.ref, work)
     else:
         # As publishes do, it waits for no earlier answer: the engine keeps the order.
-        future = consumers.records.acknowledge(name, ids, single=command.single)
-        dialogue.when_done(future, partial(_acked, dialogue, command.ref))
+        then = dialogue.under_way(partial(_acked, dialogue, command.ref))
+        consumers.records.acknowledge(name, ids, single=command.single, then=then)
 
 
 def _acked(dialogue: Dialogue, ref: Ref, future: Future[bytes | None]) -> None:
