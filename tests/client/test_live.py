@@ -15,6 +15,7 @@ from tests.cli.commands import serve
 from tidewire.client import (
     Backoff,
     Client,
+    Credentials,
     LongPollTransport,
     Message,
     Position,
@@ -30,6 +31,7 @@ from tidewire.client import (
     open_http,
     receive,
 )
+from tidewire.client.credentials import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -69,12 +71,14 @@ async def at_once(_: float) -> None:
     await asyncio.sleep(0)
 
 
-def transport(name: str, http: httpx.AsyncClient, url: str) -> Transport:
+def transport(
+    name: str, http: httpx.AsyncClient, url: str, credentials: Credentials = NOBODY
+) -> Transport:
     address = ServerAddress.parse(url)
     made: dict[str, Transport] = {
-        "ws": WebSocketTransport(address),
-        "msgpack": WebSocketTransport(address, codec="msgpack"),
-        "sse": SseTransport(http, address),
+        "ws": WebSocketTransport(address, credentials=credentials),
+        "msgpack": WebSocketTransport(address, codec="msgpack", credentials=credentials),
+        "sse": SseTransport(http, address, credentials=credentials),
         "longpoll": LongPollTransport(http, address),
         "poll": ShortPollTransport(http, address, sleep=at_once),
     }
