@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from benchmarks.cases import (
     access,
     acks,
+    attacks,
     catch_up,
     chat,
     fanout,
@@ -41,4 +42,5 @@ CASES: dict[str, Case] = {
     "acks": Case("Acknowledgement", acks.run),
     "catch_up": Case("Catching up beside live traffic", catch_up.run),
     "access": Case("Limits and tokens", access.run),
+    "attacks": Case("Live traffic under attack", attacks.run),
 }
