@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import ssl
 
@@ -33,6 +34,18 @@ def test_addresses_keep_a_path_prefix() -> None:
     assert address.websocket("/ws", query) == (
         "wss://example.org:8443/realtime/ws?channels=chat:a%20b,x/y%23z%26"
     )
+
+
+def test_a_password_in_an_address_is_kept_apart() -> None:
+    address = ServerAddress.parse("https://us%40er:pass:w%2Ford@example.org/realtime")
+    assert address.websocket("/ws") == "wss://example.org/realtime/ws"
+    assert address.proxy is not None
+    kind, _, pair = address.proxy.partition(" ")
+    assert (kind, base64.b64decode(pair)) == ("Basic", b"us@er:pass:w/ord")
+    assert address.proxy not in f"{address!r} {address}"
+    assert ServerAddress.parse("https://example.org/@:/").proxy is None
+    with pytest.raises(ValueError, match=r"'http://host\?a=1' has a query"):
+        ServerAddress.parse("http://user:secret@host?a=1")
 
 
 @pytest.mark.parametrize(

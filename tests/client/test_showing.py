@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 import time
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from tests.client.scripted_server import Request
+    from tests.client.scripted_server import Request, ScriptedServer
     from tidewire.client import Delivery, Subscription
 
 HOLD = Then.HOLD
@@ -71,6 +72,11 @@ class Issuer:
 def refusal(code: str, status: str = "401 Unauthorized") -> Step:
     problem = {"title": "Unauthorized", "detail": "the token is not accepted", "code": code}
     return answer(status, problem, Content_Type="application/problem+json")
+
+
+def with_password(server: ScriptedServer) -> str:
+    """The server's address with what a proxy before it asks for."""
+    return server.url.replace("http://", f"http://user:{SECRET}@")
 
 
 def good(name: str, number: int = 1) -> Step:
@@ -162,13 +168,14 @@ async def test_a_websocket_does_not_follow_to_where_no_certificate_is_checked() 
             await first("ws", server.url, token=SECRET)
 
 
-async def test_a_key_gets_through_a_proxy_that_asks_for_a_password() -> None:
-    async with scripted(good("poll")) as server:
-        url = server.url.replace("http://", "http://user:password@")
-        assert await first("poll", url, api_key=SECRET) == 1
+@TRANSPORTS
+async def test_a_key_gets_through_a_proxy_that_asks_for_a_password(name: str) -> None:
+    async with scripted(good(name)) as server:
+        assert await first(name, with_password(server), api_key="key") == 1
         headers = server.requests[0].headers
-        assert headers["authorization"].startswith("Basic ")
-        assert headers["x-api-key"] == SECRET
+        pair = base64.b64encode(f"user:{SECRET}".encode()).decode()
+        assert headers["authorization"] == f"Basic {pair}"
+        assert headers["x-api-key"] == "key"
 
 
 @TRANSPORTS
@@ -181,7 +188,7 @@ async def test_neither_logs_nor_errors_have_it(name: str, caplog: pytest.LogCapt
     ways = [{"token": SECRET}, {"api_key": SECRET}, {"get_token": lambda: SECRET}]
     for given in ways:
         steps = [good(name), refusal("invalid_token"), refusal("invalid_token")]
-        async with scripted(*steps) as server, Client(server.url, **given) as client:
+        async with scripted(*steps) as server, Client(with_password(server), **given) as client:
             await anext(client.subscribe(["news"], transport=name, cursor="e-0"))
             with pytest.raises(Unauthorized) as raised:
                 await anext(client.subscribe(["news"], transport=name, cursor="e-0"))

@@ -28,9 +28,10 @@ def _address(text: str) -> str:
     from tidewire.client import ServerAddress
 
     try:
-        return ServerAddress.parse(text).url
+        ServerAddress.parse(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    return text
 
 
 Url = Annotated[

@@ -17,7 +17,7 @@ from tidewire.settings.sources import TOKEN_VARIABLE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tidewire.client import ClientError, Credentials, ServerAddress
+    from tidewire.client import ClientError, Credentials
 
 KEY_VARIABLE = variable_name("api_key")
 _PANEL = "Who you are"
@@ -77,17 +77,14 @@ class Shown(NamedTuple):
 
 
 class Server:
-    """The server, and what it is shown of who asks."""
+    """The server, and what it is shown of who asks. ``url`` is for people, without a password."""
 
     def __init__(self, url: str, shown: Shown | None) -> None:
-        self.url = url
-        self._shown = shown
-
-    @property
-    def address(self) -> ServerAddress:
         from tidewire.client import ServerAddress
 
-        return ServerAddress(self.url)
+        self.address = ServerAddress.parse(url)
+        self.url = self.address.url
+        self._shown = shown
 
     def credentials(self) -> Credentials:
         """To be made once for a command. What cannot be sent ends the program."""

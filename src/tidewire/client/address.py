@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable
 from typing import NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 DEFAULT_URL = "http://127.0.0.1:8480"
 
@@ -12,9 +13,14 @@ Query = Iterable[tuple[str, str]]
 
 
 class ServerAddress(NamedTuple):
-    """The base URL of a server, path prefix included, without a slash at its end."""
+    """The base URL of a server, path prefix included, without a slash at its end.
+
+    A user and a password in it are for a proxy. They are not in ``url``, which may be logged, but
+    in ``proxy``: the value of the header ``Authorization`` that shows them.
+    """
 
     url: str
+    proxy: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> ServerAddress:
@@ -23,18 +29,25 @@ class ServerAddress(NamedTuple):
         Raises:
             ValueError: saying what is wrong with it.
         """
+        text = text.strip()
+        user, at, _ = text.partition("://")[2].partition("/")[0].rpartition("@")
+        plain = text.replace(user + at, "", 1)
         try:
-            parts = urlsplit(text.strip())
+            parts = urlsplit(plain)
             port = parts.port
         except ValueError as error:
-            raise ValueError(f"{text!r} is not a URL: {error}") from None
+            raise ValueError(f"{plain!r} is not a URL: {error}") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{text!r} is not the address of a server, such as {DEFAULT_URL}")
+            raise ValueError(f"{plain!r} is not the address of a server, such as {DEFAULT_URL}")
         if parts.query or parts.fragment:
-            raise ValueError(f"{text!r} has a query or a fragment; give the base URL alone")
+            raise ValueError(f"{plain!r} has a query or a fragment; give the base URL alone")
         if port == 0:
-            raise ValueError(f"{text!r} has port 0; give the port that the server printed")
-        return cls(f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}")
+            raise ValueError(f"{plain!r} has port 0; give the port that the server printed")
+        url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+        return cls(url, _basic(user) if user else None)
+
+    def __repr__(self) -> str:
+        return f"ServerAddress({self.url!r})"
 
     @property
     def is_secure(self) -> bool:
@@ -48,6 +61,13 @@ class ServerAddress(NamedTuple):
     def websocket(self, path: str, query: Query = ()) -> str:
         """The same with the scheme ``ws`` or ``wss``."""
         return "ws" + self.http(path, query).removeprefix("http")
+
+
+def _basic(user: str) -> str:
+    """RFC 7617, for ``user:password`` as it stands in a URL."""
+    name, _, password = user.partition(":")
+    pair = f"{unquote(name)}:{unquote(password)}"
+    return f"Basic {b64encode(pair.encode()).decode()}"
 
 
 def _encode(query: Query) -> str:

@@ -30,8 +30,10 @@ def open_http(address: ServerAddress, credentials: Credentials = NOBODY) -> http
     Each request shows *credentials* to the server, and to no other that it redirects to.
     """
     headers = {"User-Agent": f"tidewire/{tidewire.__version__}"}
-    auth = _Showing(address, credentials) if credentials else None
-    hooks = {} if auth is None else {"request": [auth.hide_from_others]}
+    if address.proxy is not None:
+        headers["Authorization"] = address.proxy
+    auth = _Showing(address, credentials)
+    hooks = {"request": [auth.hide_from_others]}
     if address.is_secure:
         return httpx.AsyncClient(
             headers=headers,
@@ -79,10 +81,8 @@ class _Showing(httpx.Auth):
     """Shows credentials; after a 401, a new token where there is one to be had."""
 
     def __init__(self, address: ServerAddress, credentials: Credentials) -> None:
-        self._server = server = httpx.URL(address.url)
+        self._server = httpx.URL(address.url)
         self._credentials = credentials
-        # A user and a password in the address are for a proxy; a key gets through beside them.
-        self._proxy = httpx.BasicAuth(server.username, server.password) if server.userinfo else None
 
     async def async_auth_flow(
         self, request: httpx.Request
@@ -91,8 +91,6 @@ class _Showing(httpx.Auth):
         while True:
             token = await credentials.token()
             request.headers.update(credentials.headers(token))
-            if token is None and self._proxy is not None:
-                next(self._proxy.auth_flow(request))
             request.extensions[_TOKEN] = token
             answer = yield request
             if answer.status_code != 401:

@@ -68,6 +68,8 @@ async def open_websocket(
     while True:
         token = await credentials.token()
         headers = credentials.headers(token)
+        if address.proxy is not None:
+            headers.setdefault("Authorization", address.proxy)
         try:
             connection = await _open(url, codec, headers, trusted, open_timeout)
             return Opened(connection, token)
