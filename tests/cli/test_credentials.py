@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import time
 from contextlib import contextmanager
 from threading import Event, Thread
@@ -15,7 +16,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from tests.acceptance.credentials import KEY, SECRET, token
-from tests.cli.commands import Running, run, serve
+from tests.cli.commands import COMMAND, PATIENCE, Running, environment, run, serve
 from tidewire.cli.app import app
 
 if TYPE_CHECKING:
@@ -122,6 +123,19 @@ def test_each_way_to_give_them(guarded: ServerProcess, tmp_path: Path) -> None:
     for flags, variables in ways:
         result = run("pub", "news:ways", "1", *flags, TIDEWIRE_URL=guarded.url, **variables)
         assert (result.code, result.err) == (0, ""), (flags, variables)
+
+
+def test_a_pipe_in_place_of_a_file(guarded: ServerProcess) -> None:
+    """It can be read once only, which is enough while the token is good."""
+    command = f"{' '.join(COMMAND)} pub news:pipe 1 --token-file <(echo '{token('42', NEWS)}')"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        capture_output=True,
+        env=environment(TIDEWIRE_URL=guarded.url),
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_one_of_them_at_a_time() -> None:

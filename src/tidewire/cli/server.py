@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -103,8 +104,7 @@ class Server:
                 "without spaces",
                 UNUSABLE,
             )
-        file = shown.file
-        return checked if file is None else Credentials(get_token=lambda: _read(file))
+        return checked if shown.file is None else Credentials(get_token=partial(_again, shown))
 
     def reason(self, error: ClientError) -> str:
         """What is to be told of *error*: what happened, and what to do about it."""
@@ -172,12 +172,27 @@ def _of_file(kind: str, path: Path) -> Shown:
     try:
         return Shown(kind, _read(path), str(path), path)
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else None
-        fail(f"{path} cannot be read: {(why or 'not text').lower()}", UNUSABLE)
+        fail(_unreadable(path, error), UNUSABLE)
+
+
+def _unreadable(path: Path, error: OSError | ValueError) -> str:
+    why = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "not text"
+    return f"{path} cannot be read: {why}"
 
 
 def _read(path: Path) -> str:
     return path.read_text("utf-8").strip()
+
+
+def _again(shown: Shown) -> str:
+    """What is in the file now; a pipe gives what it has once."""
+    from tidewire.client import Interrupted
+
+    assert shown.file is not None
+    try:
+        return _read(shown.file) or shown.text
+    except (OSError, ValueError) as error:
+        raise Interrupted(_unreadable(shown.file, error)) from error
 
 
 def _of_environment() -> Shown | None:
