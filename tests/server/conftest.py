@@ -7,18 +7,21 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import pytest
+import uvloop
 
+from tests.certificates import Authority
 from tests.server.one_connection import World
 from tests.server.stub_app import FakeTransport
 from tidewire.hub import Hub
 from tidewire.log import MemoryEngine
 from tidewire.model import Draft, Namespaces, Retention
 from tidewire.server.app import App
+from tidewire.server.certificate import Certificate
 from tidewire.server.connection import Connection
 from tidewire.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
 
 class Reply(NamedTuple):
@@ -167,3 +170,29 @@ def app_server(make_server: MakeServer) -> Server:
 def world() -> World:
     """A new connection."""
     return World()
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Who issues certificates to the tests here."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def certificate(authority: Authority) -> Certificate:
+    """A server's certificate."""
+    return Certificate(*authority.issue())
+
+
+@pytest.fixture(params=["uvloop", "stdlib"])
+def run(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Run a coroutine function on each kind of loop, one after the other."""
+    factory: Callable[[], asyncio.AbstractEventLoop] = (
+        uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
+    )
+
+    def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(main())
+
+    return run

@@ -1,4 +1,4 @@
-"""A connection on real sockets, on both loops: what the kernel takes, and what it does not.
+"""A connection on real sockets, on both loops, with TLS and without: what the kernel takes of it.
 
 Time stands still here, except where a test moves it: only bytes make things happen.
 """
@@ -11,96 +11,33 @@ import os
 import random
 import socket
 import struct
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-import uvloop
 
-from tests.server.stub_app import STALL_TIMEOUT, Answer, Stream, StubApp, answers_of, get
+from tests.server.peers import Peers, connected, secured
+from tests.server.stub_app import STALL_TIMEOUT, Answer, answers_of, get
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from tidewire.server.connection import Connection
+    from tests.certificates import Authority
+    from tidewire.server.certificate import Certificate
 
 MUCH = 8 << 20  # bytes, more than the kernel takes for a client that does not read
-HEAD = b"head;"
+
+Connect = Callable[[], AbstractAsyncContextManager[Peers]]
 
 
-@pytest.fixture(params=["uvloop", "stdlib"])
-def loop_factory(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
-    """Both kinds of loops, one after the other."""
-    factory: Callable[[], asyncio.AbstractEventLoop] = (
-        uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
-    )
-    return factory
-
-
-class Peers:
-    """A connection and the socket of its client."""
-
-    def __init__(self, app: StubApp, connection: Connection, client: socket.socket) -> None:
-        self.app = app
-        self.connection = connection
-        self.client = client
-        self.loop = asyncio.get_running_loop()
-
-    async def send(self, data: bytes) -> None:
-        """The client sends *data*."""
-        await self.loop.sock_sendall(self.client, data)
-
-    async def receive(self, count: int) -> bytes:
-        """The client reads *count* bytes, or to the end."""
-        data = bytearray()
-        while len(data) < count:
-            piece = await self.loop.sock_recv(self.client, min(count - len(data), 1 << 20))
-            if not piece:
-                break
-            data += piece
-        return bytes(data)
-
-    async def receive_all(self) -> bytes:
-        """The client reads to the end."""
-        return await self.receive(1 << 40)
-
-    async def stream(self) -> Stream:
-        """Have the connection become a stream."""
-        await self.send(get(b"/stream"))
-        assert await self.receive(len(HEAD)) == HEAD
-        assert self.app.stream is not None
-        return self.app.stream
-
-    def congested(self) -> bool:
-        """Whether bytes wait for the client."""
-        return self.connection.congested
-
-    def direct(self) -> bool:
-        """Whether the connection writes to the kernel itself."""
-        return self.connection.fd >= 0
-
-    async def until(self, holds: Callable[[], bool]) -> None:
-        """Turn the loop until *holds*."""
-        while not holds():  # noqa: ASYNC110  # it is the connection's state, which tells nobody
-            await asyncio.sleep(0)
-
-
-@contextlib.asynccontextmanager
-async def connected(app: StubApp | None = None) -> AsyncIterator[Peers]:
-    """A connection over TCP; both ends are closed at the end."""
-    app = StubApp() if app is None else app
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
-        client.setblocking(False)
-        loop = asyncio.get_running_loop()
-        await loop.sock_connect(client, listener.getsockname())
-        accepted, _ = listener.accept()
-        _, connection = await loop.create_connection(app.new_connection, sock=accepted)
-        async with asyncio.timeout(30):
-            yield Peers(app, connection, client)
-            client.close()
-            if not app.gone.is_set():
-                connection.abort()
-                await app.gone.wait()
-    assert connection.fd == connection.socket_fd == -1
+@pytest.fixture(params=["TCP", "TLS"])
+def connect(
+    request: pytest.FixtureRequest, certificate: Certificate, authority: Authority
+) -> Connect:
+    """Makes connections, of both kinds, one after the other."""
+    if request.param == "TCP":
+        return connected
+    return partial(secured, certificate, authority.client_context())
 
 
 def fill(descriptor: int) -> int:
@@ -118,20 +55,9 @@ def pattern(count: int) -> bytes:
     return random.Random(count).randbytes(count)
 
 
-@pytest.fixture
-def run(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> Callable[..., None]:
-    """Run a test's coroutine function on a loop of its own."""
-
-    def run(main: Callable[[], object]) -> None:
-        with asyncio.Runner(loop_factory=loop_factory) as runner:
-            runner.run(main())  # type: ignore[arg-type]
-
-    return run
-
-
-def test_requests_and_answers(run: Callable[..., None]) -> None:
+def test_requests_and_answers(run: Callable[..., None], connect: Connect) -> None:
     async def main() -> None:
-        async with connected() as peers:
+        async with connect() as peers:
             await peers.send(get(b"/a") + get(b"/b", b"Connection: close"))
             answers = answers_of(await peers.receive_all())
             assert answers == [Answer(200, b"/a", False), Answer(200, b"/b", True)]
@@ -139,21 +65,22 @@ def test_requests_and_answers(run: Callable[..., None]) -> None:
     run(main)
 
 
-def test_what_the_kernel_does_not_take_comes_later_and_in_order(run: Callable[..., None]) -> None:
+def test_what_the_kernel_does_not_take_comes_later_and_in_order(
+    run: Callable[..., None], connect: Connect
+) -> None:
     async def main() -> None:
-        async with connected() as peers:
+        async with connect() as peers:
             stream = await peers.stream()
             connection = peers.connection
             assert connection.write(b"begin")
             assert not connection.write(pattern(MUCH))
             assert peers.congested()
-            assert not peers.direct()
+            assert connection.fd == -1
             assert not connection.write(b"behind")
             whole = await peers.receive(5 + MUCH + 6)
             assert whole == b"begin" + pattern(MUCH) + b"behind"
             await stream.resumed.wait()
             assert not peers.congested()
-            assert peers.direct()
             assert connection.write(b"again")
             assert await peers.receive(5) == b"again"
 
@@ -170,16 +97,19 @@ def test_a_kernel_that_takes_nothing(run: Callable[..., None]) -> None:
             assert not stream.resumed.is_set()
             assert await peers.receive(filled + 6) == b"x" * filled + b"behind"
             await stream.resumed.wait()
+            assert peers.connection.fd >= 0
             assert peers.connection.write(b".")
 
     run(main)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_order_is_kept_across_both_ways_of_writing(run: Callable[..., None], seed: int) -> None:
+def test_the_order_is_kept_across_both_ways_of_writing(
+    run: Callable[..., None], connect: Connect, seed: int
+) -> None:
     async def main() -> None:
         chance = random.Random(seed)
-        async with connected() as peers:
+        async with connect() as peers:
             stream = await peers.stream()
             written, received, slow = bytearray(), bytearray(), 0
             while slow < 5:
@@ -187,7 +117,6 @@ def test_the_order_is_kept_across_both_ways_of_writing(run: Callable[..., None],
                 taken = peers.connection.write(piece)
                 written += piece
                 assert taken is not peers.congested()
-                assert taken is peers.direct()
                 if not taken:
                     slow += 1
                     stream.resumed.clear()
@@ -201,9 +130,11 @@ def test_the_order_is_kept_across_both_ways_of_writing(run: Callable[..., None],
     run(main)
 
 
-def test_nothing_is_read_from_a_client_that_does_not_read(run: Callable[..., None]) -> None:
+def test_nothing_is_read_from_a_client_that_does_not_read(
+    run: Callable[..., None], connect: Connect
+) -> None:
     async def main() -> None:
-        async with connected() as peers:
+        async with connect() as peers:
             stream = await peers.stream()
             assert not peers.connection.write(pattern(MUCH))
             await peers.send(b"question")
@@ -218,9 +149,9 @@ def test_nothing_is_read_from_a_client_that_does_not_read(run: Callable[..., Non
     run(main)
 
 
-def test_requests_behind_a_large_answer(run: Callable[..., None]) -> None:
+def test_requests_behind_a_large_answer(run: Callable[..., None], connect: Connect) -> None:
     async def main() -> None:
-        async with connected() as peers:
+        async with connect() as peers:
             await peers.send(get(b"/later") + get(b"/b"))
             await peers.until(lambda: b"/later" in peers.app.handled)
             peers.connection.respond(200, b"", pattern(MUCH))
@@ -232,14 +163,14 @@ def test_requests_behind_a_large_answer(run: Callable[..., None]) -> None:
     run(main)
 
 
-def test_closing_sends_what_waits(run: Callable[..., None]) -> None:
+def test_closing_sends_what_waits(run: Callable[..., None], connect: Connect) -> None:
     async def main() -> None:
-        async with connected() as peers:
+        async with connect() as peers:
             stream = await peers.stream()
             peers.connection.write(pattern(MUCH))
             peers.connection.write(b"last")
             peers.connection.close()
-            assert not peers.direct()
+            assert peers.connection.fd == -1
             peers.connection.write(b"too late")
             assert await peers.receive_all() == pattern(MUCH) + b"last"
             await peers.app.gone.wait()
@@ -311,9 +242,11 @@ def test_a_client_that_resets(run: Callable[..., None]) -> None:
     run(main)
 
 
-def test_a_client_that_leaves_in_the_middle_of_much(run: Callable[..., None]) -> None:
+def test_a_client_that_leaves_in_the_middle_of_much(
+    run: Callable[..., None], connect: Connect
+) -> None:
     async def main() -> None:
-        async with connected() as peers:
+        async with connect() as peers:
             stream = await peers.stream()
             peers.connection.write(pattern(MUCH))
             await peers.receive(100_000)
@@ -324,9 +257,11 @@ def test_a_client_that_leaves_in_the_middle_of_much(run: Callable[..., None]) ->
     run(main)
 
 
-def test_a_bad_request_is_answered_although_more_comes(run: Callable[..., None]) -> None:
+def test_a_bad_request_is_answered_although_more_comes(
+    run: Callable[..., None], connect: Connect
+) -> None:
     async def main() -> None:
-        async with connected() as peers:
+        async with connect() as peers:
             await peers.send(b"nonsense\r\n\r\n" + b"x" * 1_000_000)
             (answer,) = answers_of(await peers.receive_all())  # to the end: no reset
             assert (answer.status, answer.last) == (400, True)
@@ -338,9 +273,11 @@ def test_a_bad_request_is_answered_although_more_comes(run: Callable[..., None])
     run(main)
 
 
-def test_a_half_closed_client_gets_the_answer_in_the_making(run: Callable[..., None]) -> None:
+def test_a_half_closed_client_gets_the_answer_in_the_making(
+    run: Callable[..., None], connect: Connect
+) -> None:
     async def main() -> None:
-        async with connected() as peers:
+        async with connect() as peers:
             await peers.send(get(b"/later"))
             peers.client.shutdown(socket.SHUT_WR)
             await peers.until(lambda: bool(peers.app.handled))
@@ -352,9 +289,9 @@ def test_a_half_closed_client_gets_the_answer_in_the_making(run: Callable[..., N
     run(main)
 
 
-def test_a_client_that_takes_nothing_is_ended(run: Callable[..., None]) -> None:
+def test_a_client_that_takes_nothing_is_ended(run: Callable[..., None], connect: Connect) -> None:
     async def main() -> None:
-        async with connected() as peers:
+        async with connect() as peers:
             stream = await peers.stream()
             peers.connection.write(pattern(MUCH))
             peers.app.clock.advance(STALL_TIMEOUT - 1)
@@ -368,9 +305,11 @@ def test_a_client_that_takes_nothing_is_ended(run: Callable[..., None]) -> None:
     run(main)
 
 
-def test_a_client_that_takes_some_now_and_then_is_not(run: Callable[..., None]) -> None:
+def test_a_client_that_takes_some_now_and_then_is_not(
+    run: Callable[..., None], connect: Connect
+) -> None:
     async def main() -> None:
-        async with connected() as peers:
+        async with connect() as peers:
             await peers.stream()
             unsent = peers.connection.transport.get_write_buffer_size
             peers.connection.write(bytes(6 * MUCH))

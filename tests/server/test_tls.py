@@ -1,6 +1,7 @@
-"""TLS on real sockets, on both loops: nothing that holds without it is lost with it.
+"""TLS on real sockets, on both loops: handshakes, records, goodbyes, and slow clients.
 
-Time stands still here, except where a test moves it.
+What holds with TLS and without is in ``test_connection_sockets.py``. Time stands still here, except
+where a test moves it.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ import asyncio
 import random
 import socket
 import ssl
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-import uvloop
 
 from tests.certificates import Authority
-from tests.server.secure_peers import HEAD, SecurePeers, accepted, secured
+from tests.server.peers import HEAD, SecurePeers, accepted, secured
 from tests.server.stub_app import LIMITS, STALL_TIMEOUT, Answer, answers_of, get, post
 from tidewire.server.certificate import Certificate
 from tidewire.server.tls import PIECE, RECORD
@@ -32,49 +33,26 @@ ALERT, HANDSHAKE = 21, 22  # types of records
 FATAL = b"\2"
 
 
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Who has issued the certificate of all tests here."""
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
-def certificate(authority: Authority) -> Certificate:
-    """The server's certificate."""
-    return Certificate(*authority.issue())
-
-
-@pytest.fixture(params=["uvloop", "stdlib"])
-def run(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """Run a test's coroutine function with what it is given, on each kind of loop."""
-    factory: Callable[[], asyncio.AbstractEventLoop] = (
-        uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
-    )
-
-    def run(main: Main, begin: Callable[[], AbstractAsyncContextManager[SecurePeers]]) -> None:
-        async def whole() -> None:
-            async with begin() as peers:
-                await main(peers)
-
-        with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(whole())
-
-    return run
-
-
 @pytest.fixture
 def with_peers(
     run: Callable[..., None], certificate: Certificate, authority: Authority
 ) -> Callable[[Main], None]:
-    """Run it with a client that has shaken hands."""
+    """Run a test with a client that has shaken hands."""
     context = authority.client_context()
-    return lambda main: run(main, lambda: secured(certificate, context))
+    return lambda main: run(partial(_with, lambda: secured(certificate, context), main))
 
 
 @pytest.fixture
 def with_stranger(run: Callable[..., None], certificate: Certificate) -> Callable[[Main], None]:
     """Run it with a client that has only connected."""
-    return lambda main: run(main, lambda: accepted(certificate))
+    return lambda main: run(partial(_with, lambda: accepted(certificate), main))
+
+
+async def _with(
+    connect: Callable[[], AbstractAsyncContextManager[SecurePeers]], main: Main
+) -> None:
+    async with connect() as peers:
+        await main(peers)
 
 
 def pattern(count: int) -> bytes:
@@ -83,16 +61,6 @@ def pattern(count: int) -> bytes:
 
 
 # Requests
-
-
-def test_requests_and_answers(with_peers: Callable[[Main], None]) -> None:
-    async def main(peers: SecurePeers) -> None:
-        await peers.send(get(b"/a") + get(b"/b", b"Connection: close"))
-        answers = answers_of(await peers.receive_all())
-        assert answers == [Answer(200, b"/a", False), Answer(200, b"/b", True)]
-        await peers.app.gone.wait()
-
-    with_peers(main)
 
 
 @pytest.mark.parametrize("size", [1, RECORD - 1, RECORD, RECORD + 1, 150_000])
@@ -120,49 +88,6 @@ def test_records_that_come_in_pieces(with_peers: Callable[[Main], None]) -> None
 
 
 # A client that does not read
-
-
-def test_what_the_kernel_does_not_take_comes_later_and_in_order(
-    with_peers: Callable[[Main], None],
-) -> None:
-    async def main(peers: SecurePeers) -> None:
-        stream = await peers.stream()
-        connection = peers.connection
-        assert connection.write(b"begin")
-        assert not connection.write(pattern(MUCH))
-        assert not connection.write(b"behind")
-        whole = await peers.receive(5 + MUCH + 6)
-        assert whole == b"begin" + pattern(MUCH) + b"behind"
-        await stream.resumed.wait()
-        assert not connection.congested
-        assert connection.write(b"again")
-        assert await peers.receive(5) == b"again"
-
-    with_peers(main)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_the_order_is_kept_whatever_waits(with_peers: Callable[[Main], None], seed: int) -> None:
-    async def main(peers: SecurePeers) -> None:
-        chance = random.Random(seed)
-        stream = await peers.stream()
-        written, received, slow = bytearray(), bytearray(), 0
-        while slow < 5:
-            piece = chance.randbytes(chance.choice([1, 100, RECORD, 70_000, 3 << 20]))
-            taken = peers.connection.write(piece)
-            written += piece
-            assert taken is not peers.connection.congested
-            if not taken:
-                slow += 1
-                stream.resumed.clear()
-                upto = len(written) if chance.random() < 0.7 else len(written) // 2
-                received += await peers.receive(upto - len(received))
-                if upto == len(written):
-                    await stream.resumed.wait()
-        received += await peers.receive(len(written) - len(received))
-        assert received == written
-
-    with_peers(main)
 
 
 def test_what_waits_is_not_encrypted_before_the_kernel_takes_it(
@@ -202,24 +127,6 @@ def test_others_get_their_turn_while_much_is_encrypted(
     with_peers(main)
 
 
-def test_nothing_is_read_from_a_client_that_does_not_read(
-    with_peers: Callable[[Main], None],
-) -> None:
-    async def main(peers: SecurePeers) -> None:
-        stream = await peers.stream()
-        assert not peers.connection.write(pattern(MUCH))
-        await peers.send(b"question")
-        for _ in range(50):
-            await asyncio.sleep(0)
-        assert stream.received == b""
-        assert await peers.receive(MUCH) == pattern(MUCH)
-        await stream.fed.wait()
-        assert stream.told == ["resume"]
-        assert stream.received == b"question"
-
-    with_peers(main)
-
-
 def test_a_control_frame_gets_between_the_frames_of_a_large_message(
     with_peers: Callable[[Main], None],
 ) -> None:
@@ -240,21 +147,6 @@ def test_a_control_frame_gets_between_the_frames_of_a_large_message(
     with_peers(main)
 
 
-def test_a_client_that_takes_nothing_is_ended(with_peers: Callable[[Main], None]) -> None:
-    async def main(peers: SecurePeers) -> None:
-        stream = await peers.stream()
-        peers.connection.write(pattern(MUCH))
-        peers.app.clock.advance(STALL_TIMEOUT - 1)
-        await asyncio.sleep(0)
-        assert not peers.app.gone.is_set()
-        peers.app.clock.advance(STALL_TIMEOUT / 4 + 2)
-        await peers.app.gone.wait()
-        assert peers.app.stalled == 1
-        assert stream.told == ["lost"]
-
-    with_peers(main)
-
-
 def test_even_while_closing(with_peers: Callable[[Main], None]) -> None:
     async def main(peers: SecurePeers) -> None:
         await peers.stream()
@@ -267,40 +159,7 @@ def test_even_while_closing(with_peers: Callable[[Main], None]) -> None:
     with_peers(main)
 
 
-def test_a_client_that_takes_some_now_and_then_is_not(with_peers: Callable[[Main], None]) -> None:
-    async def main(peers: SecurePeers) -> None:
-        await peers.stream()
-        unsent = peers.layer.get_write_buffer_size
-        peers.connection.write(bytes(6 * MUCH))
-        for _ in range(4):
-            before = unsent()
-            while unsent() == before:
-                assert await peers.receive(100_000)
-            assert peers.connection.congested
-            peers.app.clock.advance(STALL_TIMEOUT - 5)
-        assert peers.app.stalled == 0
-        peers.app.clock.advance(STALL_TIMEOUT + 6)
-        await peers.app.gone.wait()
-        assert peers.app.stalled == 1
-
-    with_peers(main)
-
-
 # The end
-
-
-def test_closing_sends_what_waits_and_says_goodbye(with_peers: Callable[[Main], None]) -> None:
-    async def main(peers: SecurePeers) -> None:
-        stream = await peers.stream()
-        peers.connection.write(pattern(MUCH))
-        peers.connection.write(b"last")
-        peers.connection.close()
-        peers.connection.write(b"too late")
-        assert await peers.receive_all() == pattern(MUCH) + b"last"
-        await peers.app.gone.wait()
-        assert stream.told == ["lost"]
-
-    with_peers(main)
 
 
 def test_aborting_is_no_goodbye(with_peers: Callable[[Main], None]) -> None:
@@ -312,21 +171,6 @@ def test_aborting_is_no_goodbye(with_peers: Callable[[Main], None]) -> None:
         await peers.app.gone.wait()
         with pytest.raises((ssl.SSLEOFError, ConnectionResetError)):
             await peers.receive_all()
-
-    with_peers(main)
-
-
-def test_a_bad_request_is_answered_although_more_comes(
-    with_peers: Callable[[Main], None],
-) -> None:
-    async def main(peers: SecurePeers) -> None:
-        await peers.send(b"nonsense\r\n\r\n" + b"x" * 1_000_000)
-        (answer,) = answers_of(await peers.receive_all())  # to the goodbye: no reset
-        assert (answer.status, answer.last) == (400, True)
-        await peers.send(b"x" * 1_000_000)
-        assert not peers.app.gone.is_set()
-        await peers.say_goodbye()
-        await peers.app.gone.wait()
 
     with_peers(main)
 
@@ -383,18 +227,6 @@ def test_a_client_that_leaves_ends_its_stream(with_peers: Callable[[Main], None]
         await peers.app.gone.wait()
         assert stream.told == ["lost"]
         peers.connection.write(b"to nobody")
-
-    with_peers(main)
-
-
-def test_a_client_that_leaves_in_the_middle_of_much(with_peers: Callable[[Main], None]) -> None:
-    async def main(peers: SecurePeers) -> None:
-        stream = await peers.stream()
-        peers.connection.write(pattern(MUCH))
-        await peers.receive(100_000)
-        peers.client.close()
-        await peers.app.gone.wait()
-        assert stream.told[-1] == "lost"
 
     with_peers(main)
 
@@ -529,7 +361,7 @@ def test_the_protocol_is_http_1_1(
         await peers.send(get(b"/a"))
         assert await peers.receive(len(HEAD))
 
-    run(main, lambda: secured(certificate, context))
+    run(partial(_with, lambda: secured(certificate, context), main))
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -552,7 +384,7 @@ def test_a_session_is_resumed(
             assert again.tls.session_reused
             assert again.tls.version() == first.version()
 
-    run(main, lambda: secured(certificate, context))
+    run(partial(_with, lambda: secured(certificate, context), main))
 
 
 def test_new_connections_get_the_new_certificate(
@@ -578,4 +410,4 @@ def test_new_connections_get_the_new_certificate(
         peers.connection.write(b"still")
         assert await peers.receive(5) == b"still"
 
-    run(main, lambda: secured(certificate, context))
+    run(partial(_with, lambda: secured(certificate, context), main))

@@ -1,4 +1,4 @@
-"""A connection over TLS and its client, on real sockets."""
+"""A connection and the socket of its client, over TCP or over TLS."""
 
 from __future__ import annotations
 
@@ -17,13 +17,62 @@ if TYPE_CHECKING:
 
     from tidewire.server.app import App
     from tidewire.server.certificate import Certificate
+    from tidewire.server.connection import Connection
 
 T = TypeVar("T")
 
 HEAD = b"head;"
 
 
-class SecurePeers:
+class Peers:
+    """A connection and the socket of its client."""
+
+    def __init__(self, app: StubApp, connection: Connection, client: socket.socket) -> None:
+        self.app = app
+        self.connection = connection
+        self.client = client
+        self.loop = asyncio.get_running_loop()
+
+    async def send(self, data: bytes) -> None:
+        """The client sends *data*."""
+        await self.loop.sock_sendall(self.client, data)
+
+    async def read(self, most: int) -> bytes:
+        """The client reads once; nothing at the end."""
+        return await self.loop.sock_recv(self.client, most)
+
+    async def receive(self, count: int) -> bytes:
+        """The client reads *count* bytes, or to the end."""
+        data = bytearray()
+        while len(data) < count:
+            piece = await self.read(min(count - len(data), 1 << 20))
+            if not piece:
+                break
+            data += piece
+        return bytes(data)
+
+    async def receive_all(self) -> bytes:
+        """The client reads to the end."""
+        return await self.receive(1 << 40)
+
+    async def stream(self, target: bytes = b"/stream") -> Stream:
+        """Have the connection become a stream."""
+        await self.send(get(target))
+        assert await self.receive(len(HEAD)) == HEAD
+        assert self.app.stream is not None
+        return self.app.stream
+
+    def congested(self) -> bool:
+        """Whether bytes wait for the client."""
+        return self.connection.congested
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Turn the loop until *holds*."""
+        while not holds():  # noqa: ASYNC110  # it is the connection's state, which tells nobody
+            await asyncio.sleep(0)
+
+
+class SecurePeers(Peers):
     """A connection above its TLS layer, and the client: its socket, and its end of the TLS."""
 
     def __init__(
@@ -33,12 +82,9 @@ class SecurePeers:
         layer: TlsLayer,
         client: socket.socket,
     ) -> None:
-        self.app = app
+        super().__init__(app, app.connections[-1], client)
         self.transport = transport
         self.layer = layer
-        self.connection = app.connections[-1]
-        self.client = client
-        self.loop = asyncio.get_running_loop()
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls: ssl.SSLObject = None  # type: ignore[assignment]
 
@@ -56,32 +102,15 @@ class SecurePeers:
         self.tls.write(data)
         await self.flush()
 
-    async def receive(self, count: int) -> bytes:
-        """The client reads *count* bytes, or to the server's goodbye; any other end is an error."""
-        data = bytearray()
-        while len(data) < count:
-            piece = await self._do(partial(self._read, min(count - len(data), 1 << 20)))
-            if not piece:
-                break
-            data += piece
-        return bytes(data)
-
-    async def receive_all(self) -> bytes:
-        """The client reads to the server's goodbye."""
-        return await self.receive(1 << 40)
+    async def read(self, most: int) -> bytes:
+        """The client reads once; nothing after the goodbye. Any other end is an error."""
+        return await self._do(partial(self._read, most))
 
     async def say_goodbye(self) -> None:
         """The client says that it will send no more, and reads on."""
         with contextlib.suppress(ssl.SSLWantReadError):
             self.tls.unwrap()
         await self.flush()
-
-    async def stream(self, target: bytes = b"/stream") -> Stream:
-        """Have the connection become a stream."""
-        await self.send(get(target))
-        assert await self.receive(len(HEAD)) == HEAD
-        assert self.app.stream is not None
-        return self.app.stream
 
     async def flush(self) -> None:
         """Put on the way what the client's TLS has to send."""
@@ -91,11 +120,6 @@ class SecurePeers:
     def encrypted(self) -> int:
         """Bytes that are encrypted and that the kernel has not taken."""
         return self.transport.get_write_buffer_size()
-
-    async def until(self, holds: Callable[[], bool]) -> None:
-        """Turn the loop until *holds*."""
-        while not holds():  # noqa: ASYNC110  # it is the connection's state, which tells nobody
-            await asyncio.sleep(0)
 
     def _read(self, most: int) -> bytes:
         try:
@@ -121,27 +145,45 @@ class SecurePeers:
 
 
 @contextlib.asynccontextmanager
-async def accepted(certificate: Certificate) -> AsyncIterator[SecurePeers]:
-    """A client that has connected and said nothing yet; both ends are closed at the end."""
-    app = StubApp()
-
-    def protocol() -> TlsLayer:
-        return TlsLayer(certificate, SecureConnection(cast("App", app)))
-
+async def _sockets(app: StubApp) -> AsyncIterator[tuple[socket.socket, socket.socket]]:
+    """Both ends of a connection over TCP, the server's first."""
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
         client.setblocking(False)
         loop = asyncio.get_running_loop()
         app.clock.call_soon = loop.call_soon  # type: ignore[assignment]  # only time stands still
         await loop.sock_connect(client, listener.getsockname())
-        taken, _ = listener.accept()
-        transport, layer = await loop.create_connection(protocol, sock=taken)
+        accepted, _ = listener.accept()
         async with asyncio.timeout(30):
-            yield SecurePeers(app, transport, layer, client)
+            yield accepted, client
             client.close()
             if not app.gone.is_set():
-                layer.abort()
+                app.connections[-1].abort()
                 await app.gone.wait()
-        assert transport.is_closing()
+
+
+@contextlib.asynccontextmanager
+async def connected() -> AsyncIterator[Peers]:
+    """A connection over TCP; both ends are closed at the end."""
+    app = StubApp()
+    async with _sockets(app) as (ours, client):
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(app.new_connection, sock=ours)
+        yield Peers(app, connection, client)
+    assert connection.fd == connection.socket_fd == -1
+
+
+@contextlib.asynccontextmanager
+async def accepted(certificate: Certificate) -> AsyncIterator[SecurePeers]:
+    """A client that has connected and has not shaken hands."""
+    app = StubApp()
+
+    def protocol() -> TlsLayer:
+        return TlsLayer(certificate, SecureConnection(cast("App", app)))
+
+    async with _sockets(app) as (ours, client):
+        transport, layer = await asyncio.get_running_loop().create_connection(protocol, sock=ours)
+        yield SecurePeers(app, transport, layer, client)
+    assert transport.is_closing()
 
 
 @contextlib.asynccontextmanager
