@@ -375,7 +375,8 @@ class Session:
 
     def give_up(self, error: Exception) -> None:
         """The sink has failed, which no sink should: say so, and go on with the others."""
-        logger.error("a subscriber was given up", exc_info=error)
+        facts = {"connection": getattr(self.sink, "number", None)}
+        logger.error("a subscriber was given up", exc_info=error, extra={"facts": facts})
         self.close()
 
     def close(self) -> None:
