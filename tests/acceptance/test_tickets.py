@@ -266,6 +266,12 @@ def test_channels_that_are_not_allowed_are_refused_here_too(
     assert "allow_subscribe" in server.log()
 
 
+def test_more_channels_than_a_subscription_may_hold(http: httpx.Client) -> None:
+    wishes = {"channels": [f"room:{number}" for number in range(257)]}
+    answer = http.post("/negotiate", json=wishes, headers=bearer(token("1", ROOM)))
+    assert (answer.status_code, answer.json()["code"]) == (400, "too_many_channels")
+
+
 @pytest.mark.parametrize(
     "wishes", [{"transports": ["carrier pigeon"]}, {"x": 1}, {"channels": [""]}]
 )

@@ -230,7 +230,7 @@ async def test_the_refusals_of_those_who_showed_the_same_count_once(issuer: Issu
     "error",
     [
         Unauthorized("show who you are", 401, "no_credentials"),
-        Unauthorized("no such key", 401, "invalid_key"),
+        Unauthorized("no such key", 401, "unknown_key"),
         Forbidden("you may not", 403, "forbidden"),
         Interrupted("the connection broke"),
         Refused("no such channel", 400, "invalid_channel"),

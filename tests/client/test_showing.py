@@ -224,7 +224,7 @@ async def test_a_new_token_that_is_refused_too_is_the_end(name: str) -> None:
 @TRANSPORTS
 @pytest.mark.parametrize(
     ("given", "code"),
-    [("token", "token_expired"), ("api_key", "invalid_key"), ("get_token", "no_credentials")],
+    [("token", "token_expired"), ("api_key", "unknown_key"), ("get_token", "no_credentials")],
 )
 async def test_what_no_other_token_would_change_is_the_end_at_once(
     name: str, given: str, code: str

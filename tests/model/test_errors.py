@@ -36,7 +36,7 @@ CONTRACT = [
     (NoCredentials("x"), 401, "no_credentials"),
     (InvalidToken("x"), 401, "invalid_token"),
     (TokenExpired("x"), 401, "token_expired"),
-    (InvalidKey("x"), 401, "invalid_key"),
+    (InvalidKey("x"), 401, "unknown_key"),
     (InvalidTicket("x"), 401, "invalid_ticket"),
     (Forbidden("x"), 403, "forbidden"),
     (NotFound("x"), 404, "not_found"),

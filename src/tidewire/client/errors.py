@@ -61,7 +61,7 @@ class Unauthorized(Refused):
     """Nothing was shown of who asks, or it is not good, or not any more (401, 4401).
 
     The server's ``code`` tells which: ``no_credentials``, ``invalid_token``, ``token_expired``,
-    ``invalid_key``. Of a token from ``get_token`` this is heard only when another, which was asked
+    ``unknown_key``. Of a token from ``get_token`` this is heard only when another, which was asked
     for then, was refused too.
     """
 
@@ -78,7 +78,7 @@ _UNAUTHORIZED = frozenset(
         "no_credentials",
         "invalid_token",
         "token_expired",
-        "invalid_key",
+        "unknown_key",
         "invalid_ticket",
     }
 )

@@ -8,7 +8,7 @@ TidewireError
 │   ├── NoCredentials     401  no_credentials
 │   ├── InvalidToken      401  invalid_token
 │   │   └── TokenExpired  401  token_expired
-│   ├── InvalidKey        401  invalid_key
+│   ├── InvalidKey        401  unknown_key
 │   └── InvalidTicket     401  invalid_ticket
 ├── Forbidden             403  forbidden
 ├── NotFound              404  not_found
@@ -109,7 +109,7 @@ class TokenExpired(InvalidToken):
 class InvalidKey(Unauthorized):
     """No back end has this key."""
 
-    code = "invalid_key"
+    code = "unknown_key"
 
 
 class InvalidTicket(Unauthorized):

@@ -42,6 +42,9 @@ _encode = msgspec.json.Encoder().encode
 def negotiate(app: App, request: Request, connection: Connection) -> None:
     """Answer with what can be used, each transport with its address and its times in ms."""
     wishes = _wishes_of(request.body)
+    most = app.settings.max_channels
+    if len(wishes.channels) > most:
+        raise BadRequest(f"a subscription may hold {most} channels", code="too_many_channels")
     channels = [check_channel(name) for name in wishes.channels]
     app.access.rights.check(request.caller, "subscribe", channels)
     usable = [name for name in TRANSPORTS if name in wishes.transports and _knows(request, name)]

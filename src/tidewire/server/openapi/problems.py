@@ -36,7 +36,7 @@ BY_STATUS: dict[int, dict[str, str]] = {
         "no_credentials": "nothing is shown where something is needed",
         "invalid_token": "a token that this server cannot accept",
         "token_expired": "a token whose time is over",
-        "invalid_key": "no back end has this key",
+        "unknown_key": "no back end has this key",
         "invalid_ticket": "a ticket that is unknown, used, too old, or another origin's",
     },
     403: {

@@ -266,7 +266,7 @@ _NEGOTIATE = Operation(
     {200: answer("Addresses, times in ms and limits in bytes.", ref("Offer"), NOT_KEPT)},
     "Of `channels` it is seen to that the caller may subscribe to all of them.",
     body=sent(ref("Wishes"), required=False),
-    refusals={400: ("invalid_channel",)},
+    refusals={400: ("invalid_channel", "too_many_channels")},
 )
 
 _ECHO = Operation(

@@ -313,7 +313,7 @@ def _limited(settings: Settings) -> dict[str, Json]:
         "Wishes": record(
             {},
             {
-                "channels": list_of(ref("Channel")),
+                "channels": list_of(ref("Channel"), maxItems=settings.max_channels),
                 "transports": list_of({"enum": transports}),
             },
             additionalProperties=False,
