@@ -69,5 +69,5 @@ def test_examples_are_well_formed() -> None:
     shown = [found for example in examples for found in envelopes(example)]
     assert shown
     for envelope in shown:
-        assert envelope["id"] == "…" or parse_cursor(envelope["id"])
+        assert envelope["id"] == "…" or str(parse_cursor(envelope["id"])) == envelope["id"]
         assert channel_names(envelope["channel"], 1)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidewire.model import Message, parse_cursor
+from tidewire.model import Cursor, Message, parse_cursor
 from tidewire.model.payload import binary_data
 
 
@@ -106,7 +106,7 @@ def test_binary_data_reads_back() -> None:
 def test_the_cursor_is_the_id_of_the_envelope() -> None:
     one = message()
     assert one.cursor.decode() == envelope(one)["id"]
-    assert parse_cursor(one.cursor.decode()) == (one.epoch, one.id)
+    assert parse_cursor(one.cursor.decode()) == Cursor(one.epoch, one.id)
 
 
 def test_size_counts_data_and_headers() -> None:

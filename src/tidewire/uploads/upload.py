@@ -19,8 +19,8 @@ class Wanted(msgspec.Struct, frozen=True):
     """An upload as its client announces it.
 
     ``upload`` is the id that the client has chosen, by which it goes on after a cut; ``name`` is
-    a label for people and never a path of ours. ``size`` is in bytes, ``sha256`` in hex. ``owner`` is
-    put before the id: it keeps users apart, so that nobody goes on with another's upload.
+    a label for people and never a path of ours. ``size`` is in bytes, ``sha256`` in hex. ``owner``
+    is put before the id: it keeps users apart, so that nobody goes on with another's upload.
     """
 
     upload: str
