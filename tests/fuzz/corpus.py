@@ -25,23 +25,36 @@ CORPUS = Path(__file__).parent / "corpus"
 PACKAGE = str(Path(tidewire.__file__).parent)
 
 
+KEPT = "kept.txt"
+
+
 def kept(target: str) -> list[bytes]:
     """All inputs kept for *target*."""
-    files = sorted((CORPUS / target).glob("*.txt"))
+    return _read(sorted((CORPUS / target).glob("*.txt")))
+
+
+def by_hand(target: str) -> list[bytes]:
+    """Those that people chose."""
+    return _read(file for file in (CORPUS / target).glob("*.txt") if file.name != KEPT)
+
+
+def _read(files: Iterable[Path]) -> list[bytes]:
     lines = [line for file in files for line in file.read_text("utf-8").splitlines()]
     return [ast.literal_eval(line) for line in lines if line and not line.startswith("#")]
 
 
 def keep(target: str, inputs: Iterable[bytes]) -> None:
     """Make *inputs* those of ``kept.txt``."""
-    file = CORPUS / target / "kept.txt"
+    file = CORPUS / target / KEPT
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(f"{one!r}\n" for one in sorted(inputs)), "utf-8")
 
 
-def smallest(inputs: Iterable[bytes], run: Callable[[bytes], None]) -> list[bytes]:
-    """Those of *inputs* that take a step which no shorter one takes."""
-    seen: set[tuple[CodeType, int, int]] = set()
+def smallest(
+    inputs: Iterable[bytes], run: Callable[[bytes], None], beside: Iterable[bytes] = ()
+) -> list[bytes]:
+    """Those of *inputs* that take a step which none *beside* them and no shorter one takes."""
+    seen = {step for one in beside for step in steps_of(run, one)}
     chosen = []
     for one in sorted(set(inputs), key=lambda data: (len(data), data)):
         steps = steps_of(run, one)

@@ -79,3 +79,4 @@ def test_the_smallest_inputs_that_take_every_step() -> None:
     run = TARGETS["cursors"].run
     chosen = smallest([b"a-1", b"b-22", b"x", b"y" * 60, b"z" * 61, b"x"], run)
     assert chosen == [b"x", b"a-1", b"y" * 60]
+    assert smallest(chosen, run, beside=[b"c-3"]) == [b"x", b"y" * 60]
