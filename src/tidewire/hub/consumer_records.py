@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from asyncio import Future
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Protocol
@@ -26,6 +25,7 @@ from tidewire.hub.consumer_state import (
     merge,
     take_over,
 )
+from tidewire.log.answers import Answers
 from tidewire.log.engine import Change, Engine
 from tidewire.model import TidewireError, UnknownConsumer
 
@@ -36,8 +36,6 @@ READERS = "readers"
 
 #: What is to be done when a change is made or has failed.
 Then = Callable[[Future[bytes | None]], None]
-
-_Called = tuple[str, "Own | None", Then | None, Future[bytes | None]]
 
 _encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(ConsumerState).decode
@@ -82,8 +80,7 @@ class ConsumerRecords:
         self._engine = engine
         self._ttl = ttl
         self._reading = reading
-        self._called: deque[_Called] = deque()  # changes without an answer, the oldest first
-        self._listens = False  # for the answer to the oldest
+        self._answers = Answers()
         self.acks = 0  # commands to acknowledge, by this process
 
     async def find(self, name: str) -> ConsumerState | None:
@@ -153,29 +150,8 @@ class ConsumerRecords:
         self, name: str, change: Change, own: Own | None = None, then: Then | None = None
     ) -> Future[bytes | None]:
         future = self._engine.change(TABLE, name, change, self._ttl)
-        if future.done() and not self._called:
-            self._made(name, own, then, future)
-            return future
-        self._called.append((name, own, then, future))
-        if not self._listens:
-            self._listens = True
-            future.add_done_callback(self._answered)
+        self._answers.when_done(future, partial(self._made, name, own, then))
         return future
-
-    def _answered(self, _: Future[bytes | None]) -> None:
-        """The oldest change was made, and with it, as a rule, those of the same transaction.
-
-        They are seen to in one call of the loop, in their order: it would need longer for a call
-        of its own for each than the engine needs for the change.
-        """
-        called = self._called
-        try:
-            while called and called[0][-1].done():
-                self._made(*called.popleft())
-        finally:
-            self._listens = bool(called)
-            if called:
-                called[0][-1].add_done_callback(self._answered)
 
     def _made(
         self, name: str, own: Own | None, then: Then | None, future: Future[bytes | None]

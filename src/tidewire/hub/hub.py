@@ -37,6 +37,7 @@ from tidewire.hub.opening import (
 from tidewire.hub.pages import Pages, ReadKey, SharedReads
 from tidewire.hub.recent import Recent
 from tidewire.hub.session import Session, State
+from tidewire.log.answers import Answers
 from tidewire.log.engine import Engine
 from tidewire.model import EngineUnavailable, Gap, Message, Page, Subscription
 
@@ -58,6 +59,7 @@ class Hub:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.answers = Answers()  # to what was appended
         self.recent = Recent(0, engine.namespaces)
         self.position = 0
         self.messages = 0  # that came from the log
@@ -83,6 +85,8 @@ class Hub:
         self._queued_reads: deque[_Read] = deque()
         self._reads_under_way = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        #: To be held for a turn of the loop before a large page is made.
+        self.large_page = asyncio.Lock()
 
     async def start(self) -> None:
         """Open the engine and begin to follow it.

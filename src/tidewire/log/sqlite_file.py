@@ -11,7 +11,7 @@ before it is answered, as far as the disk keeps its word (see SQLite's PRAGMA sy
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic, sleep
 
@@ -19,6 +19,8 @@ from tidewire.model import EngineUnavailable, Message
 from tidewire.model.cursor import new_epoch
 
 SCHEMA_VERSION = 2
+ROWS_A_STATEMENT = 64
+LARGE_BLOB = 8192
 BUSY_SECONDS = 5.0
 RETRY_SECONDS = 0.01
 
@@ -165,6 +167,30 @@ def transaction(connection: sqlite3.Connection, trouble: str) -> Iterator[None]:
             raise
     except sqlite3.Error as error:
         raise EngineUnavailable(f"{trouble}: {error}") from error
+
+
+def blob(data: bytes) -> bytes | bytearray:
+    """*data* as it is handed to SQLite.
+
+    sqlite3 knows at once how to store a ``bytearray``. Of ``bytes`` it finds that out anew for each
+    value, which takes longer than to copy a short one.
+    """
+    return bytearray(data) if len(data) < LARGE_BLOB else data
+
+
+def insert(
+    connection: sqlite3.Connection, statement: str, width: int, values: Sequence[object]
+) -> None:
+    """Complete *statement* by rows of *width* columns, whose *values* are in one sequence.
+
+    Many to a statement, as each gives up the interpreter's lock, and has to wait for it then.
+    """
+    row = "(" + ",".join("?" * width) + ")"
+    step = ROWS_A_STATEMENT * width
+    for begin in range(0, len(values), step):
+        part = values[begin : begin + step]
+        rows = ",".join([row] * (len(part) // width))
+        connection.execute(f"{statement} VALUES {rows}", part)
 
 
 @contextmanager

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlite3
 
 from tidewire.log.engine import Change
+from tidewire.log.sqlite_file import blob, insert
 
 MOST_REMEMBERED = 16_384
-ROWS_A_STATEMENT = 64
 
 
 class Memory:
@@ -87,12 +87,8 @@ class Changes:
             if value is None:
                 gone.append(record)
             else:
-                kept += (*record, value, expires)
-        step = 4 * ROWS_A_STATEMENT
-        for begin in range(0, len(kept), step):
-            part = kept[begin : begin + step]
-            rows = ",".join(["(?, ?, ?, ?)"] * (len(part) // 4))
-            self._connection.execute(f"INSERT OR REPLACE INTO records VALUES {rows}", part)  # noqa: S608
+                kept += (*record, blob(value), expires)
+        insert(self._connection, "INSERT OR REPLACE INTO records", 4, kept)
         if gone:
             self._connection.executemany("DELETE FROM records WHERE kind = ? AND key = ?", gone)
 

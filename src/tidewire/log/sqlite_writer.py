@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tidewire.log.engine import Change
-from tidewire.log.sqlite_file import COLUMNS, connect, message_of, set_up, transaction
+from tidewire.log.sqlite_file import COLUMNS, blob, connect, insert, message_of, set_up, transaction
 from tidewire.log.sqlite_pruning import Pruner
 from tidewire.log.sqlite_records import Changes, Memory
 from tidewire.model import Draft, EngineUnavailable, Message, Namespaces, Receipt
 
-_ROWS_A_STATEMENT = 64
+# Most messages have no event and no headers. To leave those out saves more than it seems: sqlite3
+# takes longer to find out how a None is to be stored than to store all the rest of the row.
+_PLAIN = "INSERT INTO messages (id, channel, seq, time, data, binary, expires)"
+_WHOLE = _PLAIN.replace(")", ", event, headers, gap)")
 
 
 class Committed(NamedTuple):
@@ -58,7 +61,8 @@ class Group:
         self._now_us = now_us
         self._window_us = window_us
         self._channels: dict[str, _Channel] = {}
-        self._rows: list[object] = []
+        self._plain: list[object] = []  # the values of rows
+        self._whole: list[object] = []
         self._keys: dict[tuple[int, str], Receipt] = {}
         self._changes = Changes(connection, memory, now_us)
 
@@ -67,7 +71,7 @@ class Group:
         now_us = self._now_us
         now_ms = now_us // 1000
         epoch, last_id = self._epoch, self._last_id
-        channels, rows, messages = self._channels, self._rows, self.messages
+        channels, messages = self._channels, self.messages
         receipts: list[Receipt] = []
         for draft in drafts:
             channel = channels.get(draft.channel) or self._channel(draft.channel)
@@ -92,10 +96,12 @@ class Group:
                 draft.data, draft.event, draft.headers, draft.binary, expires,
             )  # fmt: skip
             messages.append(message)
-            rows += (
-                last_id, channel.number, channel.seq, now_ms,
-                draft.data, draft.event, draft.headers, draft.binary, expires, None,
-            )  # fmt: skip
+            row = last_id, channel.number, channel.seq, now_ms
+            data, binary = blob(draft.data), int(draft.binary)
+            if draft.event is None and draft.headers is None:
+                self._plain += (*row, data, binary, expires)
+            else:
+                self._whole += (*row, data, binary, expires, draft.event, draft.headers, None)
         self._last_id = last_id
         return receipts
 
@@ -121,7 +127,7 @@ class Group:
         reason = "reset" if forget else "expired"
         self.messages.append(Message(self._epoch, id, name, 0, now_ms, b"", gap=reason))
         # The feeds of other processes find it there.
-        self._rows += (id, channel.number, 0, now_ms, b"", None, None, False, 0, reason)
+        self._whole += (id, channel.number, 0, now_ms, b"", 0, 0, None, None, reason)
         return Receipt(name, id, 0)
 
     def change(self, table: str, key: str, change: Change, ttl: float) -> bytes | Exception | None:
@@ -136,8 +142,9 @@ class Group:
     def write(self) -> None:
         """Bring everything to the file."""
         run, run_many = self._connection.execute, self._connection.executemany
-        if self._rows:
-            self._insert("INSERT INTO messages VALUES ", 10)
+        insert(self._connection, _PLAIN, 7, self._plain)
+        insert(self._connection, _WHOLE, 10, self._whole)
+        if self._plain or self._whole:
             now_ms = self._now_us // 1000
             changed = [c for c in self._channels.values() if c.last_id]
             run_many(
@@ -159,16 +166,6 @@ class Group:
                 ],
             )
         self._changes.write()
-
-    def _insert(self, statement: str, width: int) -> None:
-        """Insert rows many at a time: each statement gives up the interpreter's lock only once."""
-        values = self._rows
-        row = "(" + ",".join("?" * width) + ")"
-        step = _ROWS_A_STATEMENT * width
-        for begin in range(0, len(values), step):
-            part = values[begin : begin + step]
-            count = len(part) // width
-            self._connection.execute(statement + ",".join([row] * count), part)
 
     def _channel(self, name: str) -> _Channel:
         """The channel's row, made where it is missing."""

@@ -43,10 +43,8 @@ def publish(app: App, request: Request, connection: Connection) -> None:
             request.caller, "publish", dict.fromkeys(draft.channel for draft in drafts)
         )
     future = app.hub.engine.append(drafts)
-    if future.done():
-        _published(app, request, connection, batch, future)
-    else:
-        future.add_done_callback(partial(_published, app, request, connection, batch))
+    answer = partial(_published, app, request, connection, batch)
+    app.hub.answers.when_done(future, answer)
 
 
 def _draft_of_query(app: App, request: Request) -> Draft:

@@ -185,11 +185,8 @@ class Dialogue:
             drafts = [draft_of(command, self.rules.limits)]
         # Publishes wait for no answer: the engine keeps their order, and groups them.
         future = self.hub.engine.append(drafts)
-        answer = partial(self._published, command.ref, many is not None)
-        if future.done():
-            answer(future)
-        else:
-            future.add_done_callback(self.under_way(answer))
+        answer = self.under_way(partial(self._published, command.ref, many is not None))
+        self.hub.answers.when_done(future, answer)
 
     def under_way(self, answer: Callable[[Future[T]], None]) -> Callable[[Future[T]], None]:
         """*answer*, to be called when a future is done; later commands do not wait for that."""

@@ -1,0 +1,43 @@
+"""Answers of an engine, seen to by the transaction instead of one by one.
+
+A future makes one call of the loop for each of its callbacks, which takes longer than the engine
+needs for the message. But those of one transaction are done together, in the order of the calls.
+"""
+
+from __future__ import annotations
+
+from asyncio import Future
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Answers:
+    """Calls back for futures that are done in the order in which they were put here."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[Future[Any], Callable[[Any], None]]] = deque()
+        self._listens = False  # to the first of them
+
+    def when_done(self, future: Future[T], callback: Callable[[Future[T]], None]) -> None:
+        """Call *callback* with *future* when it is done, and all before it: at once if they are."""
+        if future.done() and not self._waiting:
+            callback(future)
+            return
+        self._waiting.append((future, callback))
+        if not self._listens:
+            self._listens = True
+            future.add_done_callback(self._first_is_done)
+
+    def _first_is_done(self, _: Future[Any]) -> None:
+        waiting = self._waiting
+        try:
+            while waiting and waiting[0][0].done():
+                future, callback = waiting.popleft()
+                callback(future)
+        finally:  # also when a callback has failed, which is reported as that of a future
+            self._listens = bool(waiting)
+            if waiting:
+                waiting[0][0].add_done_callback(self._first_is_done)
