@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 MAX_HISTORY = 1_000
 HISTORY_BYTES = 4 << 20
+_LARGE = 64 << 10
+"""Bytes of messages from which on a page has a turn of the loop for itself."""
 
 
 class HistoryPage(NamedTuple):
@@ -30,7 +33,10 @@ class HistoryPage(NamedTuple):
 
 
 async def read_history(hub: Hub, wanted: Subscription, limit: int) -> HistoryPage:
-    """One page of at most *limit* messages (and 4 MiB) of one channel.
+    """One page of at most *limit* messages (and 4 MiB) of one channel, ready to be sent.
+
+    To make a large one takes milliseconds. Many that are asked for together come one by one, so
+    that other clients' messages get between.
 
     Raises:
         EngineUnavailable: if the engine is away.
@@ -38,6 +44,9 @@ async def read_history(hub: Hub, wanted: Subscription, limit: int) -> HistoryPag
     start = hub.start_now(wanted) or await hub.start_of(wanted)
     upto = hub.recent.head
     page = await hub.engine.read(start.after, upto, limit, HISTORY_BYTES)
+    if sum(message.size for message in page.messages) > _LARGE:
+        async with hub.large_page:
+            await asyncio.sleep(0)
     gaps = gap_notices(start.gaps, page.gaps, hub.engine.epoch)
     cursor = hub.cursor(position_after(page, start.after))
     return HistoryPage(page.messages, gaps, cursor, page.more)
@@ -45,12 +54,15 @@ async def read_history(hub: Hub, wanted: Subscription, limit: int) -> HistoryPag
 
 def history_json(page: HistoryPage) -> bytes:
     """The page as ``GET /history`` answers it."""
-    return b'{"messages":[%b],"cursor":"%b","more":%b,"gaps":[%b]}' % (
-        b",".join([message.envelope for message in page.messages]),
-        page.cursor.encode(),
-        b"true" if page.more else b"false",
-        b",".join([encode_control(gap) for gap in page.gaps]),
-    )
+    more = b"true" if page.more else b"false"
+    gaps = b",".join([encode_control(gap) for gap in page.gaps])
+    parts = [b'{"messages":[']
+    for message in page.messages:
+        parts += (message.envelope, b",")
+    if page.messages:
+        parts.pop()
+    parts.append(b'],"cursor":"%b","more":%b,"gaps":[%b]}' % (page.cursor.encode(), more, gaps))
+    return b"".join(parts)
 
 
 def history(dialogue: Dialogue, command: History) -> None:
