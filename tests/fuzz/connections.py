@@ -97,6 +97,8 @@ def requests_of(parts: Iterable[bytes]) -> tuple[list[Seen], str | None, bool]:
     found: list[Seen] = []
     for part in parts:
         found += map(seen, reader.feed(part))
+        while reader.held:
+            found += map(seen, reader.go_on())
     failure = reader.failure
     assert failure is None or is_sentence(failure.detail)
     return found, None if failure is None else failure.code, reader.rest is not None

@@ -64,6 +64,8 @@ def read(pieces: Iterable[bytes]) -> Outcome:
     for piece in pieces:
         if rest is None:
             requests += [seen(request) for request in reader.feed(piece)]
+            while reader.held:
+                requests += [seen(request) for request in reader.go_on()]
             rest = reader.rest
         else:  # behind an upgrade the bytes go elsewhere
             rest += piece

@@ -9,6 +9,7 @@ from tests.server.fake_loop import FakeLoop
 from tidewire.model import TidewireError, Unavailable
 from tidewire.server.connection import Connection
 from tidewire.server.request import HttpLimits
+from tidewire.server.turns import Turns
 from tidewire.server.wheel import Wheel
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ class StubApp:
         self.clock = FakeLoop()
         self.loop = self.clock.as_loop
         self.wheel = Wheel(self.loop)
+        self.turns = Turns(self.loop)
         self.limits = LIMITS
         self.stall_timeout = STALL_TIMEOUT
         self.draining = False

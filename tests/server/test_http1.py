@@ -27,7 +27,7 @@ from tests.server.reading import (
     read_every_way,
     request,
 )
-from tidewire.server.http1 import BODY, HEAD, IDLE, MAX_FIELDS, PIECE, RequestReader
+from tidewire.server.http1 import AT_ONCE, BODY, HEAD, IDLE, MAX_FIELDS, PIECE, RequestReader
 
 if TYPE_CHECKING:
     from tidewire.server.request import Request
@@ -84,11 +84,54 @@ def test_requests_in_a_pipeline() -> None:
 
 def test_a_long_pipeline_that_ends_within_a_head_is_not_a_long_head() -> None:
     reader = new_reader()
-    assert len(reader.feed(get() * 100 + b"GET /la")) == 100
+    assert len([*reader.feed(get() * 100 + b"GET /la"), *all_held(reader)]) == 100
     assert reader.failure is None
     assert [request.target for request in reader.feed(b"st HTTP/1.1\r\n" + HOST + b"\r\n")] == [
         b"/last"
     ]
+
+
+def test_a_few_of_many_requests_come_at_a_time() -> None:
+    reader = new_reader()
+    data = b"".join(get(b"/%d" % number) for number in range(500))
+    first = reader.feed(data)
+    assert AT_ONCE <= len(first) < 100
+    assert holds(reader)
+    assert reader.feed(get(b"/last")) == ()  # its turn is behind the others
+    targets = [one.target for one in [*first, *all_held(reader)]]
+    assert targets == [*(b"/%d" % number for number in range(500)), b"/last"]
+    assert not holds(reader)
+    assert len(reader.feed(get())) == 1
+
+
+def test_what_is_wrong_behind_many_requests_is_found_in_its_turn() -> None:
+    reader = new_reader()
+    found = [*reader.feed(get() * 100 + b"nonsense\r\n\r\n" + get())]
+    assert holds(reader)
+    found += all_held(reader)
+    assert len(found) == 100
+    assert reader.failure is not None
+    assert not holds(reader)
+    assert reader.go_on() == ()
+
+
+def test_a_large_body_is_no_reason_to_wait() -> None:
+    reader = new_reader()
+    assert len(reader.feed(post(b"x" * BODY_LIMIT))) == 1
+    assert not holds(reader)
+
+
+def holds(reader: RequestReader) -> bool:
+    """Whether a reader has bytes that wait."""
+    return reader.held
+
+
+def all_held(reader: RequestReader) -> list[Request]:
+    """The requests that wait in a reader."""
+    found: list[Request] = []
+    while holds(reader):
+        found += reader.go_on()
+    return found
 
 
 def test_a_repeated_header_is_joined() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.server.one_connection import LATE, World, ok
-from tests.server.stub_app import HOST, Answer, get, post
+from tests.server.stub_app import HOST, Answer, StubApp, get, post
 
 if TYPE_CHECKING:
     from tests.server.conftest import Server
@@ -81,8 +81,81 @@ def test_no_answer_is_made_for_a_client_that_takes_none(world: World) -> None:
     assert not world.reads()
     world.transport.takes = True
     world.transport.take()
+    world.advance(0)
     assert world.answers() == [ok(b"/a")] * 1_000
     assert world.reads()
+
+
+# Very many requests at once
+
+
+def test_a_few_are_answered_and_the_rest_in_turns(world: World) -> None:
+    world.send(get(b"/a") * 1_000)
+    assert 0 < len(world.app.handled) < 100
+    assert not world.reads()
+    world.advance(0)
+    assert world.answers() == [ok(b"/a")] * 1_000
+    assert world.reads()
+
+
+def test_turns_go_round() -> None:
+    app = StubApp()
+    first, second = World(app), World(app)
+    for number, world in enumerate((first, second)):
+        world.send(get(b"/%d" % number) * 1_000)
+    app.turns.run_one()
+    app.turns.run_one()
+    app.turns.run_one()
+    counts = [app.handled.count(b"/0"), app.handled.count(b"/1")]
+    assert all(0 < count < 300 for count in counts), counts
+    app.clock.advance(0)
+    assert first.answers() == [ok(b"/0")] * 1_000
+    assert second.answers() == [ok(b"/1")] * 1_000
+
+
+def test_a_turn_waits_for_an_answer(world: World) -> None:
+    world.send(get(b"/1") + get(b"/later") + get(b"/2") * 500)
+    world.advance(0)
+    assert world.app.handled == [b"/1", b"/later"]
+    assert not world.reads()
+    world.respond(b"at last")
+    world.advance(0)
+    assert world.answers() == [ok(b"/1"), ok(b"at last"), *[ok(b"/2")] * 500]
+    assert world.reads()
+
+
+def test_a_bad_request_behind_very_many_is_told_last(world: World) -> None:
+    world.send(get(b"/a") * 500 + GARBAGE)
+    assert not world.lingers()
+    world.advance(0)
+    *answers, last = world.answers()
+    assert answers == [ok(b"/a")] * 500
+    assert last.status == 400
+    assert world.lingers()
+    assert world.reads()
+
+
+def test_a_stream_behind_very_many_requests(world: World) -> None:
+    world.send(get(b"/a") * 500 + get(b"/stream") + get(b"/b") * 500)
+    world.advance(0)
+    assert world.app.handled == [b"/a"] * 500 + [b"/stream"]
+    assert world.connection.stream is world.app.stream
+    assert world.reads()
+
+
+def test_who_leaves_before_its_turn_has_none(world: World) -> None:
+    world.send(get(b"/a") * 500)
+    handled = len(world.app.handled)
+    world.lose()
+    world.advance(60)
+    assert len(world.app.handled) == handled
+
+
+def test_the_last_request_ends_it(world: World) -> None:
+    world.send(get(b"/a") * 100 + get(b"/b", b"Connection: close") + get(b"/c") * 100)
+    world.advance(0)
+    assert world.answers() == [*[ok(b"/a")] * 100, ok(b"/b", last=True)]
+    assert world.closed()
 
 
 def test_an_answer_that_comes_late_does_not_start_the_next(world: World) -> None:

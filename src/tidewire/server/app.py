@@ -31,6 +31,7 @@ from tidewire.server.identifying import take_credentials
 from tidewire.server.journal import failed
 from tidewire.server.request import Endpoint, HttpLimits, Request
 from tidewire.server.routes import ALWAYS_ANSWERED, options_of, routes_of
+from tidewire.server.turns import Turns
 from tidewire.server.wheel import Wheel
 from tidewire.settings import Settings
 from tidewire.transports.dialogue import Rules
@@ -62,6 +63,7 @@ class App:
         self.hub = hub
         self.loop = loop
         self.wheel = Wheel(loop)
+        self.turns = Turns(loop)
         self.limits = HttpLimits(
             settings.max_head_size,
             settings.max_target_size,

@@ -28,6 +28,7 @@ import os
 import struct
 import termios
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tidewire.model import TidewireError, Unauthorized
@@ -49,7 +50,7 @@ LARGE_BODY = 64 << 10
 PIECES_A_TURN = 8  # to a client that takes them as fast as they come
 
 # Why nothing is read
-CONGESTED, PIPELINED, BUSY = 1, 2, 4
+CONGESTED, PIPELINED, BUSY, HELD = 1, 2, 4, 8
 
 _os_write = os.write
 _numbers = itertools.count(1)
@@ -207,7 +208,31 @@ class Connection(asyncio.Protocol):
             reader = self._reader = RequestReader(self.app.limits, limit)
         if self.current is not None:
             reader.keep()  # the request being answered must not get the next one's body
-        requests = reader.feed(data)
+        self._take(reader, reader.feed(data))
+
+    def wait_for_turn(self) -> None:
+        """Take nothing more from the client until all others had their turn."""
+        self.stop_reading(HELD)
+        if self._unread == HELD:
+            self.app.turns.add(self)
+
+    def read_more(self) -> None:
+        """It is this connection's turn: read on, or take in what had come with much else."""
+        if self._unread != HELD or self.transport.is_closing():
+            return  # ``read_on`` asks for another turn
+        reader = self._reader
+        if reader is None:
+            self.read_on(HELD)
+            return
+        if self.current is not None:
+            reader.keep()
+        requests = reader.go_on()
+        if not reader.held:
+            self.read_on(HELD)
+        self._take(reader, requests)
+
+    def _take(self, reader: RequestReader, requests: Sequence[Request]) -> None:
+        """Handle *requests*, and see to what is behind them."""
         for request in requests:
             if self.transport.is_closing():
                 return
@@ -220,6 +245,9 @@ class Connection(asyncio.Protocol):
             # What is behind the request for a stream is the stream's or, without upgrade, nobody's.
             if reader.rest:
                 self.stream.feed(reader.rest)
+            return
+        if reader.held:
+            self.wait_for_turn()
             return
         if reader.state != self._timed or (requests and reader.state != IDLE):
             self._wait_for_rest(reader)
@@ -237,6 +265,7 @@ class Connection(asyncio.Protocol):
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.close()
+            self.read_on(HELD)
 
     def _is_free(self) -> bool:
         """Whether the next request may be handled: all before it are answered and under way."""
@@ -273,7 +302,9 @@ class Connection(asyncio.Protocol):
         """*reason* is gone."""
         if self._unread & reason:
             self._unread &= ~reason
-            if not self._unread and not self.transport.is_closing():
+            if self._unread == HELD:
+                self.app.turns.add(self)
+            elif not self._unread and not self.transport.is_closing():
                 self.transport.resume_reading()
 
     # Requests, one at a time
@@ -345,7 +376,7 @@ class Connection(asyncio.Protocol):
         if (following := self._following()) is not None:
             self._handle(following)
         reader = self._reader
-        if reader is None or not self._is_free() or self.transport.is_closing():
+        if reader is None or not self._is_free() or self.transport.is_closing() or reader.held:
             return
         if reader.failure is not None:
             self._fail(reader.failure)

@@ -22,7 +22,12 @@ IDLE, HEAD, BODY = 0, 1, 2
 MAX_FIELDS = 100
 
 PIECE = 16 << 10
-"""The parser is given so many bytes at a time: what it has made of them is looked at in between."""
+HEAD_PIECE = 1 << 10
+"""The parser is given so many bytes of a body, or of heads, at a time: what it has made of them is
+looked at in between."""
+
+AT_ONCE = 16
+"""Requests, or a few more, that come out of one call: what is behind them is ``held``."""
 
 _AROUND_CHUNK = 12
 """Bytes that a chunk may have around its data: a size of 8 digits, and two line ends."""
@@ -64,6 +69,8 @@ class RequestReader:
         "_done",
         "_head",
         "_headers",
+        "_held",
+        "_held_at",
         "_known",
         "_known_head",
         "_known_size",
@@ -96,6 +103,8 @@ class RequestReader:
         self._parser = httptools.HttpRequestParser(self)
         self._refused = False  # the body is read of a request that wishes for another protocol
         self._done: list[Request] = []
+        self._held = b""
+        self._held_at = 0
         self._most_unfinished = limits.head_size + limits.target_size
         # The message that is being read
         self._target = b""
@@ -112,6 +121,11 @@ class RequestReader:
         self._known: Request | None = None
         self._known_head = b""
         self._known_size = 0
+
+    @property
+    def held(self) -> bool:
+        """Whether bytes wait for ``go_on``, because there were many requests in those before."""
+        return self._held_at < len(self._held)
 
     def feed(self, data: bytes) -> Sequence[Request]:
         """Take in bytes; return the requests that they complete, in order.
@@ -133,24 +147,39 @@ class RequestReader:
         self._known = None
         if self._is_spent():
             return ()
+        if self.held:
+            self._held = self._held[self._held_at :] + data
+            self._held_at = 0
+            return ()
         began = self.state
-        done: list[Request] = []
-        self._done = done
-        more = self._parse(data)
-        if self.rest is not None and not self._refused and self._length != 0:
-            rest, self.rest = self.rest, None
-            more = self._parse(self._without_upgrade(done.pop()) + rest)
+        done, more = self._read(data, 0)
         if more and began == self.state == IDLE and len(done) == 1:
             self._remember(data, done[0])
         return done
 
+    def go_on(self) -> Sequence[Request]:
+        """Take in what was ``held``, or some of it."""
+        data, at = self._held, self._held_at
+        self._held, self._held_at = b"", 0
+        return () if self._is_spent() else self._read(data, at)[0]
+
+    def _read(self, data: bytes, at: int) -> tuple[list[Request], bool]:
+        """The requests that *data* completes from *at* on; whether more can be read after it."""
+        done: list[Request] = []
+        self._done = done
+        more = self._parse(data, at)
+        if self.rest is not None and not self._refused and self._length != 0:
+            rest, self.rest = self.rest, None
+            more = self._parse(self._without_upgrade(done.pop()) + rest, 0)
+        return done, more
+
     def _is_spent(self) -> bool:
         return self.failure is not None or self.rest is not None
 
-    def _parse(self, data: bytes) -> bool:
-        """Give *data* to the parser; whether more can be read after it."""
-        for begin in range(0, len(data), PIECE):
-            piece = data[begin : begin + PIECE]
+    def _parse(self, data: bytes, begin: int) -> bool:
+        """Give *data* to the parser; whether all was taken, and more can be read after it."""
+        while begin < len(data):
+            piece = data[begin : begin + (PIECE if self.state == BODY else HEAD_PIECE)]
             began, size, done = self.state, self._size, len(self._done)
             try:
                 self._parser.feed_data(piece)
@@ -168,6 +197,10 @@ class RequestReader:
             if len(self._done) == done:  # else most of the bytes were those of the requests before
                 self._bound_unfinished(len(piece), began, size)
             if self._is_spent():
+                return False
+            begin += len(piece)
+            if len(self._done) >= AT_ONCE and begin < len(data):
+                self._held, self._held_at = data, begin
                 return False
         return True
 

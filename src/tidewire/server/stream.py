@@ -59,6 +59,8 @@ class Lingering:
         self._left -= len(data)
         if self._left < 0:
             self._connection.abort()
+        else:
+            self._connection.wait_for_turn()
 
     def resume(self) -> None:
         pass
