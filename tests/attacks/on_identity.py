@@ -128,7 +128,7 @@ def outstayed_tokens(target: Target) -> str:
     assert b"4401" in events.read_to_end()
     assert poll.response().status == 401
     seconds = time.monotonic() - began
-    assert seconds < lasts + 2, seconds
+    assert seconds < lasts + 5, seconds
     return f"all three ended after {seconds:.1f} s"
 
 
