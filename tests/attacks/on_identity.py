@@ -145,7 +145,7 @@ def revoked_users(target: Target) -> str:
     for line in lines:
         assert line.read_close().close_code == 4401
     seconds = time.monotonic() - began
-    assert seconds < 2, seconds
+    assert seconds < 5, seconds
     for _ in range(10):
         assert target.get("/poll?channels=mallory:a", headers).status == 401
     return f"10 streams ended after {seconds:.2f} s"
