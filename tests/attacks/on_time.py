@@ -167,5 +167,5 @@ def half_closed_clients(target: Target) -> str:
     for line in lines:
         line.read_to_end()
     seconds = time.monotonic() - began
-    assert seconds < 2, seconds
+    assert seconds < 10, seconds
     return f"100 ended within {seconds:.2f} s"
