@@ -180,7 +180,7 @@ def test_the_variable_of_a_token_is_no_setting_of_a_server(tmp_path: Path) -> No
 
 def test_a_password_in_the_address_is_not_shown(free_port: int) -> None:
     url = f"http://user:secret@127.0.0.1:{free_port}"
-    result = run("sub", "news:1", "--timeout", "0.5", TIDEWIRE_URL=url)
+    result = run("pub", "news:1", "1", "--timeout", "0", TIDEWIRE_URL=url)
     assert result.code == 1
     assert f"tidewire: http://127.0.0.1:{free_port}: connection refused" in result.err
     assert "secret" not in result.err
