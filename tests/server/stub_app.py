@@ -127,7 +127,7 @@ class StubApp:
         self.clock = FakeLoop()
         self.loop = self.clock.as_loop
         self.wheel = Wheel(self.loop)
-        self.turns = Turns(self.loop)
+        self.turns = Turns(self.loop, self.loop.time)
         self.limits = LIMITS
         self.stall_timeout = STALL_TIMEOUT
         self.draining = False

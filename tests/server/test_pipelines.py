@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.server.one_connection import LATE, World, ok
 from tests.server.stub_app import HOST, Answer, StubApp, get, post
+from tidewire.server.turns import Turns
 
 if TYPE_CHECKING:
     from tests.server.conftest import Server
@@ -149,6 +150,20 @@ def test_who_leaves_before_its_turn_has_none(world: World) -> None:
     world.lose()
     world.advance(60)
     assert len(world.app.handled) == handled
+
+
+def test_newcomers_of_one_moment_have_turns() -> None:
+    app = StubApp()
+    times = iter([0.0, 1.0, 1.0, 2.0, 2.0, 3.0, *[4.0] * 100])
+    app.turns = Turns(app.loop, times.__next__)
+    worlds = [World(app) for _ in range(3)]
+    for number, world in enumerate(worlds):
+        world.send(get(b"/%d" % number) + get(b"/again"))
+    assert app.handled == [b"/0", b"/again"]
+    app.clock.advance(0)
+    for number, world in enumerate(worlds):
+        assert world.answers() == [ok(b"/%d" % number), ok(b"/again")]
+        assert world.reads()
 
 
 def test_the_last_request_ends_it(world: World) -> None:

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from tests.server.fake_loop import FakeLoop
-from tidewire.server.turns import Turns
+from tidewire.server.turns import SECONDS, Turns
 
 if TYPE_CHECKING:
     import pytest
@@ -37,7 +37,7 @@ class Broken:
 
 def test_they_take_turns_until_nobody_has_more_to_do() -> None:
     loop, done = FakeLoop(), list[str]()
-    turns = Turns(loop.as_loop)
+    turns = Turns(loop.as_loop, loop.time)
     turns.add(Reader(turns, "a", 3, done))
     turns.add(Reader(turns, "b", 1, done))
     turns.add(Reader(turns, "c", 2, done))
@@ -49,7 +49,7 @@ def test_they_take_turns_until_nobody_has_more_to_do() -> None:
 
 def test_who_asks_twice_has_one_turn() -> None:
     loop, done = FakeLoop(), list[str]()
-    turns = Turns(loop.as_loop)
+    turns = Turns(loop.as_loop, loop.time)
     reader = Reader(turns, "a", 1, done)
     turns.add(reader)
     turns.add(reader)
@@ -57,11 +57,29 @@ def test_who_asks_twice_has_one_turn() -> None:
     assert done == ["a"]
 
 
+def test_a_turn_is_over_when_its_time_is() -> None:
+    loop, done = FakeLoop(), list[str]()
+    turns = Turns(loop.as_loop, iter(range(100)).__next__)  # each look at the clock takes a second
+    turns.add(Reader(turns, "a", 3, done))
+    loop.call_soon(lambda: done.append("somebody else"))
+    loop.advance(0)
+    assert done == ["a", "somebody else", "a", "a"]
+
+
+def test_newcomers_have_so_much_time_of_a_turn() -> None:
+    loop = FakeLoop()
+    times = iter([1.0, 1.0, 1.0 + SECONDS / 2, 1.0 + SECONDS, 2.0, 3.0, 3.0])
+    turns = Turns(loop.as_loop, times.__next__)
+    assert [turns.are_full() for _ in range(5)] == [False, False, False, True, True]
+    loop.advance(0)
+    assert [turns.are_full() for _ in range(2)] == [False, False]
+
+
 def test_a_failure_is_logged_and_takes_nobody_elses_turn(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     loop, done = FakeLoop(), list[str]()
-    turns = Turns(loop.as_loop)
+    turns = Turns(loop.as_loop, loop.time)
     turns.add(Broken())
     turns.add(Reader(turns, "a", 2, done))
     with caplog.at_level(logging.ERROR):

@@ -8,6 +8,9 @@ get them and never copied, and go to the transport a piece at a time.
 
 from __future__ import annotations
 
+import fcntl
+import struct
+import termios
 from collections import deque
 
 PIECE = 128 << 10
@@ -96,3 +99,16 @@ class Backlog:
         while self:
             pieces.append(self.take())
         return pieces
+
+
+def in_kernel(fd: int) -> int:
+    """Bytes written to this socket that the client has not acknowledged; none if *fd* is -1."""
+    if fd < 0:
+        return 0
+    try:
+        # SIOCOUTQ has TIOCOUTQ's number (tcp(7)).
+        queued = fcntl.ioctl(fd, termios.TIOCOUTQ, b"\0\0\0\0")
+    except OSError:
+        return 0
+    left: int = struct.unpack("i", queued)[0]
+    return left

@@ -22,17 +22,14 @@ on meanwhile, as long as few answers wait.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import itertools
 import os
-import struct
-import termios
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tidewire.model import TidewireError, Unauthorized
-from tidewire.server.backlog import PIECE, Backlog
+from tidewire.server.backlog import PIECE, Backlog, in_kernel
 from tidewire.server.http1 import HEAD, IDLE, RequestReader
 from tidewire.server.journal import refusals
 from tidewire.server.request import Request
@@ -208,7 +205,11 @@ class Connection(asyncio.Protocol):
             reader = self._reader = RequestReader(self.app.limits, limit)
         if self.current is not None:
             reader.keep()  # the request being answered must not get the next one's body
-        self._take(reader, reader.feed(data))
+        if not self._served and self.app.turns.are_full():
+            reader.hold(data)
+            self.wait_for_turn()
+        else:
+            self._take(reader, reader.feed(data))
 
     def wait_for_turn(self) -> None:
         """Take nothing more from the client until all others had their turn."""
@@ -597,16 +598,3 @@ class Connection(asyncio.Protocol):
         """Bytes that the client has not acknowledged yet, here and in the kernel."""
         left = self.transport.get_write_buffer_size() + in_kernel(self.socket_fd)
         return left if self._backlog is None else left + self._backlog.size
-
-
-def in_kernel(fd: int) -> int:
-    """Bytes written to this socket that the client has not acknowledged; none if *fd* is -1."""
-    if fd < 0:
-        return 0
-    try:
-        # SIOCOUTQ has TIOCOUTQ's number (tcp(7)).
-        queued = fcntl.ioctl(fd, termios.TIOCOUTQ, b"\0\0\0\0")
-    except OSError:
-        return 0
-    left: int = struct.unpack("i", queued)[0]
-    return left

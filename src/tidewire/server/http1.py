@@ -148,14 +148,18 @@ class RequestReader:
         if self._is_spent():
             return ()
         if self.held:
-            self._held = self._held[self._held_at :] + data
-            self._held_at = 0
+            self.hold(data)
             return ()
         began = self.state
         done, more = self._read(data, 0)
         if more and began == self.state == IDLE and len(done) == 1:
             self._remember(data, done[0])
         return done
+
+    def hold(self, data: bytes) -> None:
+        """Keep bytes for ``go_on``."""
+        self._held = self._held[self._held_at :] + data
+        self._held_at = 0
 
     def go_on(self) -> Sequence[Request]:
         """Take in what was ``held``, or some of it."""

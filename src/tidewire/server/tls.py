@@ -21,7 +21,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from tidewire.model import BadRequest
-from tidewire.server.connection import PIECES_A_TURN, Connection, in_kernel
+from tidewire.server.backlog import in_kernel
+from tidewire.server.connection import PIECES_A_TURN, Connection
 from tidewire.server.journal import about
 from tidewire.server.response import answer, problem
 

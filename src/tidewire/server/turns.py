@@ -1,13 +1,14 @@
-"""A part of each turn of the loop for those who have sent very many requests at once.
+"""A part of each turn of the loop for those who ask for very much at once.
 
-A read can hold thousands of requests. Who sends them gets its answers as fast as there is time for
-them; but everybody else's messages get between.
+A read can hold thousands of requests, and a thousand clients can come in one moment. They get their
+answers as fast as there is time for them; but everybody else's messages get between.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from time import perf_counter
 from typing import Protocol
 
@@ -28,10 +29,28 @@ class Waiting(Protocol):
 class Turns:
     """Those who wait have their turns one after the other."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float] = perf_counter
+    ) -> None:
         self._loop = loop
+        self._clock = clock
         self._waiting: dict[Waiting, None] = {}
         self._is_due = False
+        self._newcomers_until = 0.0
+        self._counting = False
+
+    def are_full(self) -> bool:
+        """Whether a newcomer has to wait, as others have had the time for that in this turn."""
+        now = self._clock()
+        if self._counting:
+            return now >= self._newcomers_until
+        self._counting = True
+        self._newcomers_until = now + SECONDS
+        self._loop.call_soon(self._stop_counting)
+        return False
+
+    def _stop_counting(self) -> None:
+        self._counting = False
 
     def add(self, who: Waiting) -> None:
         """Let *who* read more in its turn."""
@@ -53,8 +72,8 @@ class Turns:
         return True
 
     def _turn(self) -> None:
-        until = perf_counter() + SECONDS
-        while self.run_one() and perf_counter() < until:
+        until = self._clock() + SECONDS
+        while self.run_one() and self._clock() < until:
             pass
         self._is_due = bool(self._waiting)
         if self._is_due:
