@@ -161,6 +161,22 @@ def test_a_consumer(place: Place) -> None:
     assert place.run(read) == ""
 
 
+def test_on_the_open_internet(place: Place) -> None:
+    """On every address, but a certificate that was made for this alone; and nobody gets in."""
+    place.run(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 "
+        "-subj /CN=localhost -keyout privkey.pem -out fullchain.pem 2> /dev/null"
+    )
+    secrets, serve = the_block("sh", "openssl rand").splitlines()
+    assert "--host 0.0.0.0" in serve
+    serve = serve.replace("0.0.0.0", "127.0.0.1")  # here nothing listens on others
+    with place.running(*place.script(f"{secrets}\nexec {serve}")) as server:
+        line = server.line_with("^tidewire listening on https://")
+        address = line.split()[3]
+        shown = place.run(f"curl --insecure --silent '{address}/poll?channels=news'")
+        assert json.loads(shown)["code"] == "no_credentials"
+
+
 def test_python(place: Place) -> None:
     place.run('tidewire pub news "for Python"')
     code = the_block("python", "websockets").replace(DEFAULT, place.address)
@@ -197,6 +213,6 @@ def test_browser(place: Place, tmp_path: Path) -> None:
 def test_install_and_demo_are_the_commands_shown() -> None:
     """The blocks that no test here runs are run by other means; no block goes unseen."""
     assert blocks("sh")[:2] == ["make demo\n", "pip install .\ntidewire serve\n"]
-    assert len(blocks("sh")) == 7
+    assert len(blocks("sh")) == 8
     assert len(blocks("js")) == 2
     assert len(blocks("python")) == 1
