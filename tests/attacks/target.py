@@ -121,6 +121,14 @@ class Line(RawWebSocket):
                     return True
         return False
 
+    def drop_answers(self) -> int:
+        """Take what has come by now; about how many answers that were."""
+        count = 0
+        with self._at_once(), suppress(BlockingIOError):
+            while data := self.socket.recv(1 << 20):
+                count += data.count(b"HTTP/1.1 ")
+        return count
+
     @contextmanager
     def _at_once(self) -> Iterator[None]:
         """Wait for nothing meanwhile."""

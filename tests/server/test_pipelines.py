@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
@@ -164,6 +165,22 @@ def test_newcomers_of_one_moment_have_turns() -> None:
     for number, world in enumerate(worlds):
         assert world.answers() == [ok(b"/%d" % number), ok(b"/again")]
         assert world.reads()
+
+
+def test_who_sends_much_is_a_newcomer_again() -> None:
+    app = StubApp()
+    app.turns = Turns(app.loop, itertools.count().__next__)  # each look takes a second
+    first, second = World(app), World(app)
+    body = b"x" * 10_000
+    for world in (first, second):
+        world.send(get(b"/a"))
+        app.clock.advance(0)
+        assert world.answers() == [ok(b"/a")]
+    first.send(post(b"/b", body))
+    second.send(post(b"/c", body))
+    assert app.handled[2:] == [b"/b" + body]
+    app.clock.advance(0)
+    assert second.answers() == [ok(b"/c" + body)]
 
 
 def test_the_last_request_ends_it(world: World) -> None:

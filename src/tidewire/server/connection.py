@@ -44,6 +44,7 @@ MAX_PIPELINED = 32
 LINGER_SECONDS = 2.0
 MOST_BEHIND = 64 << 10  # bytes of answers that may wait behind a large message
 LARGE_BODY = 64 << 10
+MUCH = 4 << 10  # bytes of one read, which may be many requests
 PIECES_A_TURN = 8  # to a client that takes them as fast as they come
 
 # Why nothing is read
@@ -205,7 +206,7 @@ class Connection(asyncio.Protocol):
             reader = self._reader = RequestReader(self.app.limits, limit)
         if self.current is not None:
             reader.keep()  # the request being answered must not get the next one's body
-        if not self._served and self.app.turns.are_full():
+        if (not self._served or len(data) > MUCH) and self.app.turns.are_full():
             reader.hold(data)
             self.wait_for_turn()
         else:
@@ -321,7 +322,7 @@ class Connection(asyncio.Protocol):
         self._handling = False
 
     def _enqueue(self, request: Request) -> None:
-        """Keep a pipelined request until those before it are answered."""
+        """Keep a pipelined request until its turn."""
         if self._queue is None:
             self._queue = deque()
         self._queue.append(request)
@@ -329,10 +330,7 @@ class Connection(asyncio.Protocol):
             self.stop_reading(PIPELINED)
 
     def _following(self) -> Request | None:
-        """The next request that was pipelined, if its turn has come.
-
-        While the client takes no answers none is made: one read can hold thousands of requests.
-        """
+        """The next request that was pipelined, if its turn has come and answers are taken."""
         if self.current is not None or self.congested or not self._queue:
             return None
         request = self._queue.popleft()

@@ -40,7 +40,7 @@ class Turns:
         self._counting = False
 
     def are_full(self) -> bool:
-        """Whether a newcomer has to wait, as others have had the time for that in this turn."""
+        """Whether who comes anew, or with much, has to wait: others had the time for that."""
         now = self._clock()
         if self._counting:
             return now >= self._newcomers_until
