@@ -286,9 +286,6 @@ class Consumer:
             return None
         if self._consumers.hub.position_of(session) > upto:
             self._note_sent()
-        return self._own()
-
-    def _own(self) -> Own:
         return Own(self.holder, self.state, self._value, self._served)
 
     def adopt(self, value: bytes, own: Own | None) -> None:
@@ -296,7 +293,6 @@ class Consumer:
         state = record = decode(value)
         if record.holder != self.holder:
             return  # somebody else's by now; the claim will be heard
-        now = self._consumers.now()
         self._value = value
         if own is not None and own.state is self.state:
             self._served = {}
@@ -305,8 +301,8 @@ class Consumer:
         else:
             self._served = dict(self._served.items() & record.delayed.items())
             state = merge(record, self.state, self._served)
-        if state.floor != self.state.floor or state.acked != self.state.acked:
-            state = at_work(state, now, self._consumers.rules)
+        if state.regions and (state.floor != self.state.floor or state.acked != self.state.acked):
+            state = at_work(state, self._consumers.now(), self._consumers.rules)
         self.state = state
         if len(self.state.acked) >= self._crowd:
             self._crowd = len(self.state.acked) + MANY_SINGLE // 2
@@ -335,7 +331,8 @@ class Consumer:
             if self.channels != self.state.channels:
                 self.state = msgspec.structs.replace(self.state, channels=self.channels)
         self._index()
-        self._consumers.records.save(self.name, self._own(), self._saved)
+        own = Own(self.holder, self.state, self._value, self._served)
+        self._consumers.records.save(self.name, own, self._saved)
 
     def _index(self) -> None:
         """Have the consumer found by its channels; again now and then, as its record is."""

@@ -11,17 +11,17 @@ MOST_REMEMBERED = 16_384
 
 
 class Memory:
-    """Records as this process has written them: right until another one commits.
+    """Records as this process makes them, with their expiry: right until another one commits.
 
     Those who acknowledge write the same records over and over, and each statement of a read gives
     up the interpreter's lock, for which the loop then has to be waited.
     """
 
-    __slots__ = ("_connection", "_records", "_version")
+    __slots__ = ("_connection", "_version", "records")
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._records: dict[tuple[str, str], tuple[bytes | None, int]] = {}
+        self.records: dict[tuple[str, str], tuple[bytes | None, int]] = {}
         self._version = -1
 
     def begin(self) -> None:
@@ -30,60 +30,50 @@ class Memory:
         All is forgotten if another connection has committed since the last time.
         """
         version = self._connection.execute("PRAGMA data_version").fetchone()[0]
-        if version != self._version or len(self._records) > MOST_REMEMBERED:
-            self._records.clear()
+        if version != self._version or len(self.records) > MOST_REMEMBERED:
+            self.records.clear()
         self._version = version
 
     def forget(self) -> None:
         """The transaction was not committed."""
-        self._records.clear()
-
-    def value_of(self, table: str, key: str, now_us: int) -> bytes | None:
-        """A record's value, if it has not expired."""
-        known = self._records.get((table, key))
-        if known is None:
-            return value_of(self._connection, table, key, now_us)
-        return known[0] if known[1] > now_us else None
-
-    def put(self, table: str, key: str, value: bytes | None, expires: int) -> None:
-        """What the transaction makes of a record."""
-        self._records[table, key] = (value, expires)
+        self.records.clear()
 
 
 class Changes:
-    """The changes of one transaction: each record is read once, and written once at the end."""
+    """The changes of one transaction: each record is written once, at the end."""
 
-    __slots__ = ("_changed", "_connection", "_known", "_memory", "_now_us")
+    __slots__ = ("_begun", "_changed", "_connection", "_memory", "_now_us")
 
     def __init__(self, connection: sqlite3.Connection, memory: Memory, now_us: int) -> None:
         self._connection = connection
         self._memory = memory
         self._now_us = now_us
-        self._known: dict[tuple[str, str], bytes | None] = {}
-        self._changed: dict[tuple[str, str], int] = {}  # with the new expiry
+        self._begun = False
+        self._changed: dict[tuple[str, str], None] = {}
 
     def make(self, table: str, key: str, change: Change, ttl: float) -> bytes | None:
         """As the engine's ``change``, in order; raises what *change* does."""
-        if not self._known:
+        if not self._begun:
+            self._begun = True
             self._memory.begin()
-        record = (table, key)
-        if record in self._known:
-            old = self._known[record]
+        record, now_us = (table, key), self._now_us
+        known = self._memory.records.get(record)
+        if known is None:
+            old = value_of(self._connection, table, key, now_us)
         else:
-            old = self._known[record] = self._memory.value_of(table, key, self._now_us)
+            old = known[0] if known[1] > now_us else None
         value = change(old)
         if value is not old:
-            self._known[record] = value
-            self._changed[record] = self._now_us + int(ttl * 1_000_000)
+            self._memory.records[record] = value, now_us + int(ttl * 1_000_000)
+            self._changed[record] = None
         return value
 
     def write(self) -> None:
         """Bring the changes to the file."""
         kept: list[object] = []
         gone: list[tuple[str, str]] = []
-        for record, expires in self._changed.items():
-            value = self._known[record]
-            self._memory.put(*record, value, expires)
+        for record in self._changed:
+            value, expires = self._memory.records[record]
             if value is None:
                 gone.append(record)
             else:

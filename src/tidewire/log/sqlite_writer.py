@@ -75,33 +75,34 @@ class Group:
         receipts: list[Receipt] = []
         for draft in drafts:
             channel = channels.get(draft.channel) or self._channel(draft.channel)
-            if draft.key is not None or draft.version is not None:
+            special = draft.key is not None or draft.version is not None
+            if special:
                 earlier = self._earlier_receipt(channel, draft)
                 if earlier is not None:
                     receipts.append(earlier)
                     continue
             last_id = now_us if now_us > last_id else last_id + 1
-            channel.seq += 1
             channel.last_id = last_id
-            receipt = Receipt(draft.channel, last_id, channel.seq)
+            channel.seq = seq = channel.seq + 1
+            receipt = Receipt(draft.channel, last_id, seq)
             receipts.append(receipt)
-            if draft.key is not None:
-                self._keys[channel.number, draft.key] = receipt
-            if draft.version is not None:
-                channel.version = draft.version
-                channel.newest = receipt
+            if special:
+                self._remember(channel, draft, receipt)
+            data, event, headers, binary = draft.data, draft.event, draft.headers, draft.binary
             expires = 0 if draft.ttl_ms is None else now_ms + draft.ttl_ms
             message = Message(
-                epoch, last_id, draft.channel, channel.seq, now_ms,
-                draft.data, draft.event, draft.headers, draft.binary, expires,
-            )  # fmt: skip
+                epoch, last_id, draft.channel, seq, now_ms, data, event, headers, binary, expires
+            )
             messages.append(message)
-            row = last_id, channel.number, channel.seq, now_ms
-            data, binary = blob(draft.data), int(draft.binary)
-            if draft.event is None and draft.headers is None:
-                self._plain += (*row, data, binary, expires)
+            if event is None and headers is None:
+                self._plain += (
+                    last_id, channel.number, seq, now_ms, blob(data), int(binary), expires,
+                )  # fmt: skip
             else:
-                self._whole += (*row, data, binary, expires, draft.event, draft.headers, None)
+                self._whole += (
+                    last_id, channel.number, seq, now_ms, blob(data), int(binary), expires,
+                    event, headers, None,
+                )  # fmt: skip
         self._last_id = last_id
         return receipts
 
@@ -181,6 +182,13 @@ class Group:
             row = number, 0, 0, 0
         channel = self._channels[name] = _Channel(*row)
         return channel
+
+    def _remember(self, channel: _Channel, draft: Draft, receipt: Receipt) -> None:
+        if draft.key is not None:
+            self._keys[channel.number, draft.key] = receipt
+        if draft.version is not None:
+            channel.version = draft.version
+            channel.newest = receipt
 
     def _earlier_receipt(self, channel: _Channel, draft: Draft) -> Receipt | None:
         """The receipt of the message that makes *draft* superfluous, if there is one."""
