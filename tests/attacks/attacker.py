@@ -17,6 +17,9 @@ import traceback
 from tests.attacks.table import ATTACKS
 from tests.attacks.target import Facts, Target
 
+BETWEEN = 0.3
+"""Seconds between the same attack and itself: else most of it would be put off at the door."""
+
 
 def _main() -> None:
     os.nice(int(sys.argv[1]))
@@ -34,6 +37,8 @@ def _carried_out(facts: Facts, attack: str, seconds: float) -> dict[str, object]
     answer: dict[str, object] = {}
     try:
         while "seen" not in answer or time.monotonic() - began < seconds:
+            if "seen" in answer:
+                time.sleep(BETWEEN)
             with target.attacked():
                 answer["seen"] = ATTACKS[attack].carry_out(target)
     except Exception:
