@@ -35,7 +35,7 @@ ATTACKS: dict[str, Attack] = {}
 
 
 def attack(
-    expects: str, *, counts: tuple[str, ...] = (), memory: int = 8 * MiB, peak: int = 32 * MiB
+    expects: str, *, counts: tuple[str, ...] = (), memory: int = 16 * MiB, peak: int = 32 * MiB
 ) -> Callable[[Callable[[Target], str]], Callable[[Target], str]]:
     """Enter a function into the table; its name and docstring are those of the attack."""
 

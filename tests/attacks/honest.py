@@ -175,14 +175,12 @@ class Crowd:
         self._publisher.close()
         counts = {name: self._sum(name) - self._before[name] for name in _COUNTED}
         faults = [fault for stream in self._streams for fault in stream.ledger.faults]
-        histogram = self._histogram()
         return counts | {
             "published": self._published - self._first,
             "unanswered": self._source.unanswered,
             "faults": [*faults, *self._source.ledger.faults][:10],
             "latest": self._latest,
-            "latency": latency.summary(histogram),
-            "histogram": histogram.encode().decode(),
+            "latency": latency.summary(self._histogram()),
         }
 
     def _sum(self, name: str) -> int:

@@ -168,7 +168,7 @@ def log_injection(target: Target) -> str:
     for name in ("User-Agent", "Referer", "X-Forwarded-For", "Authorization", "Origin"):
         answer = target.get("/poll?channels=mallory:a", {name: f"Bearer {evil}"})
         assert answer.status in (400, 401, 403), answer
-    user = 'mallory"}\u202e{"event":"false"'
+    user = target.unique('mallory"}\u202e{"event":"false"')
     answer = target.get("/poll?channels=secret:plans", target.bearer(user))
     assert answer.status == 403, answer
     return "9 attempts"

@@ -19,7 +19,7 @@ def others_channels(target: Target) -> str:
     """A user reads and writes what is others': histories, private channels, receipts, tickets."""
     target.publish("secret:plans", "attack at dawn")
     target.publish("mallory:#victim", "private")
-    headers = target.bearer("mallory")
+    headers = target.bearer()
     found = set()
     for channel in ("secret:plans", "secret:nothing-there"):
         for path in (

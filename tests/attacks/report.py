@@ -34,15 +34,19 @@ class Report(NamedTuple):
     left: int
     log: str
 
-    def faults(self, attack: Attack) -> list[str]:
-        """All that is not as it must be, in words."""
+    def harm(self) -> list[str]:
+        """What was lost, and what the attacker got that it should not, in words."""
         found = [self.failure] if self.failure else []
         found += [
             f"honest clients: {self.honest[what]} {what}"
             for what in ("missing", "duplicates", "out_of_order", "gaps", "closed", "unanswered")
             if self.honest[what]
         ]
-        found += self.honest["faults"] + self.health
+        return found + list(self.honest["faults"])
+
+    def faults(self, attack: Attack) -> list[str]:
+        """All that is not as it must be, in words."""
+        found = self.harm() + self.health
         found += [
             f"{reason} was not counted" for reason in attack.counts if not self.refusals[reason]
         ]

@@ -5,13 +5,14 @@ Each is a process of its own. What an attack did to the others is told as a ``Re
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import secrets
 import threading
 import time
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -36,6 +37,9 @@ SHORTENED = {"head_timeout": 1.0, "body_timeout": 1.0, "stall_timeout": 2.0}
 
 FILES = 1024
 """Open files that the server may have: what most systems give a process that asks for no more."""
+
+YIELDS, PREFERRED = 19, -15
+"""How nice the attacker is to others, and those it attacks, where a figure is wanted."""
 
 HEALTH_TIMEOUT = 5.0
 """Seconds in which the server has to say that it is alive, whatever is done to it."""
@@ -73,12 +77,13 @@ class _Watch(threading.Thread):
 class Siege:
     """A server with ``deploy/internet.toml``; as a context, with everybody around it.
 
-    For figures: *engine* ``memory:`` leaves the disk out of them, and *nice*, up to 19, has the
-    attacker yield to those whom it shares the machine with here, and with whom it would not.
+    For figures: *engine* ``memory:`` leaves the disk out of them. With *alone* the attacker yields
+    to the others, whose machine it would not be on, and they go before whatever else runs here, if
+    that is allowed.
     """
 
-    def __init__(self, directory: Path, *, engine: str | None = None, nice: int = 0) -> None:
-        self._nice = nice
+    def __init__(self, directory: Path, *, engine: str | None = None, alone: bool = False) -> None:
+        self._alone = alone
         self._directory = directory
         self._engine = engine or f"sqlite:///{directory}/log.db"
         self._key, self._secret = secrets.token_hex(32), secrets.token_hex(32)
@@ -100,6 +105,7 @@ class Siege:
                 stall_timeout=SHORTENED["stall_timeout"],
             )
             stack.callback(self._stop)
+            self._prefer(self.server.process.pid)
             self._facts = facts = Facts(
                 host=self.server.host,
                 port=self.server.port,
@@ -112,7 +118,7 @@ class Siege:
                 **SHORTENED,
             )
             self._tokens = self._honest_tokens(Target(facts))
-            self._attacker = Child("tests.attacks.attacker", str(self._nice))
+            self._attacker = Child("tests.attacks.attacker", str(YIELDS if self._alone else 0))
             stack.callback(self._attacker.close)
             self._attacker.tell(facts._asdict())
             self._crowd = self._gathered()
@@ -127,6 +133,11 @@ class Siege:
         if self.server.running:
             self.server.kill()
 
+    def _prefer(self, pid: int) -> None:
+        if self._alone:
+            with suppress(PermissionError):
+                os.setpriority(os.PRIO_PROCESS, pid, PREFERRED)
+
     def _honest_tokens(self, target: Target) -> list[str]:
         rights = {channel: ["subscribe"] for channel in CHANNELS}
         return [
@@ -137,6 +148,7 @@ class Siege:
     def _gathered(self) -> Child:
         """The honest clients, all of them subscribed."""
         crowd = Child("tests.attacks.honest")
+        self._prefer(crowd.pid)
         try:
             crowd.ask(
                 do="open",
