@@ -366,7 +366,9 @@ class Connection(asyncio.Protocol):
 
     def _answered(self) -> None:
         """An answer was given later than its handler returned: go on with what waits."""
-        if not self.congested:  # else the wheel watches whether the client takes the answer
+        # If it is on the wheel that will do: it is seen there that a request was served meanwhile,
+        # or, of a congested one, whether the client takes the answer.
+        if not self.tick:
             self.app.wheel.set(self, self.app.limits.keepalive_timeout)
         self._go_on()
 
