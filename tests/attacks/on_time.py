@@ -38,7 +38,8 @@ def drip(lines: Sequence[Line], data: Iterable[bytes], seconds: float) -> None:
 def answers(lines: Sequence[Line]) -> Counter[int]:
     """The statuses of the answers, 0 without one; each connection must end.
 
-    Those that came faster than ``max_connection_rate`` are put off, or cut off.
+    Those that came faster than ``max_connection_rate`` are put off, or cut off. How many those are
+    depends on how fast the machine takes them in.
     """
     statuses: Counter[int] = Counter()
     for line in lines:
@@ -48,7 +49,7 @@ def answers(lines: Sequence[Line]) -> Counter[int]:
             statuses[0] += 1
         assert line.ended
     assert statuses.keys() <= {408, 503, 0}, statuses
-    assert statuses[408] >= SLOW / 2, statuses
+    assert statuses[408] >= SLOW / 10, statuses
     return statuses
 
 
