@@ -222,10 +222,7 @@ def subscribe_flood(target: Target) -> str:
     return f"{len(names) + 3} refusals"
 
 
-@attack(
-    "the session, its channels and its subscription end with each; nothing of it is kept",
-    memory=16 * MiB,
-)
+@attack("the session, its channels and its subscription end with each; nothing of it is kept")
 def coming_and_going(target: Target) -> str:
     """WebSockets that open with 100 channels, subscribe to more, and close at once."""
     channels = ",".join(f"mallory:{n}" for n in range(99))
