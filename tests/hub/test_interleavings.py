@@ -252,3 +252,14 @@ TestSchedules = Schedules.TestCase
 TestSchedules.settings = BOUNDS
 TestSchedulesOfAShortHistory = SchedulesOfAShortHistory.TestCase
 TestSchedulesOfAShortHistory.settings = BOUNDS
+
+
+def test_what_was_gone_before_is_nothing_to_who_starts_behind_it() -> None:
+    """Found by the above, in one run of many."""
+    state = SchedulesOfAShortHistory()
+    state.publish(channels=["a"] * 5)
+    state.turn(count=1)
+    state.publish(channels=["b"] * 6)
+    state.join(back=5, channels=["b"], form=0, policy=None)
+    state.follow(back=0, channel="b", index=0)
+    state.teardown()

@@ -196,7 +196,8 @@ class Session:
             held = now & self.after.keys()
             after = {channel: id for channel, id in after.items() if channel not in held}
         self.after.update(after)
-        self._gaps += gaps
+        # What was missing before the place that it had until now is nothing to the new one.
+        self._gaps = [gap for gap in self._gaps if gap.channel not in after] + gaps
         self._unread |= after.keys()
         self._set_channels()
         self.hub.catch_up(self)
