@@ -78,8 +78,8 @@ def poll_flood(target: Target) -> str:
         requests = [("GET", f"/poll?channels=live:news&device={n}", None) for n in range(50)]
         agent = {"User-Agent": str(number)}
         statuses.update(one.status for one in target.connect().pipeline(requests, headers | agent))
-    assert statuses.keys() == {200, 429}, statuses
-    assert statuses[200] <= 5, statuses
+    assert statuses.keys() <= {200, 429, 503}, statuses
+    assert 0 < statuses[200] <= 5, statuses
     return f"{statuses[200]} answers, {statuses[429]} × 429"
 
 

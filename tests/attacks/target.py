@@ -86,18 +86,23 @@ class Line(RawWebSocket):
     def pipeline(
         self, requests: Sequence[tuple[str, str, bytes | None]], headers: Headers
     ) -> list[Response]:
-        """Send many requests (method, target, body) at once; their answers, in order."""
-        host = f"{self._host}"
+        """Send many requests (method, target, body) at once; their answers, in order.
+
+        There are fewer if the server ends the connection.
+        """
         data = b""
         for method, target, body in requests:
-            fields = {"Host": host, **headers}
+            fields = {"Host": self._host, **headers}
             if body is not None:
                 fields["Content-Length"] = str(len(body))
             lines = [f"{name}: {value}" for name, value in fields.items()]
             data += "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""]).encode()
             data += body or b""
-        self.send(data)
-        return [self.response() for _ in requests]
+        answers: list[Response] = []
+        with suppress(ConnectionError):
+            self.send(data)
+            answers += (self.response() for _ in requests)
+        return answers
 
     def send_command(self, data: bytes) -> None:
         """Send what may or may not be a command."""
