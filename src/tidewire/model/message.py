@@ -106,7 +106,7 @@ class Message(msgspec.Struct, eq=False, gc=False):
             if self.deliveries > 1:
                 head += f',"deliveries":{self.deliveries}'
             if self.event is None and self.headers is None and not self.binary:
-                parts: tuple[bytes, ...] = (f'{head},"data":'.encode(), self.data, b"}")
+                parts: tuple[bytes, ...] = (head.encode(), b',"data":', self.data, b"}")
             else:
                 parts = (
                     head.encode(),

@@ -17,7 +17,7 @@ MAX_KEY = 255
 MAX_TTL = 315_360_000  # seconds: ten years
 MAX_VERSION = 1 << 53  # the last that a JavaScript number counts to
 
-_LF, _CR, _BACKSLASH = b"\n\r\\"
+_LF, _CR, _BACKSLASH, _OPENING = b"\n\r\\["
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NEITHER_QUOTE_NOR_BRACKET = bytes(set(range(256)) - set(b'"[]{}'))
@@ -32,7 +32,12 @@ def check_depth(json: bytes, most: int) -> None:
     Raises:
         BadRequest: ``too_deep``.
     """
-    if len(json) <= most or json.count(b"[") + json.count(b"{") <= most:
+    if len(json) <= most:
+        return
+    opening = json.count(b"{")
+    if _OPENING in json:  # which is found sooner than counted
+        opening += json.count(b"[")
+    if opening <= most:
         return
     # Backslashes stand in strings only. Without escaped ones and escaped quotes, each quote that
     # is left begins or ends a string: every other part is outside of strings.

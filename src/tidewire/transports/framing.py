@@ -27,6 +27,7 @@ FIN, RSV1, MASK = 0x80, 0x40, 0x80
 
 MAX_CONTROL = 125
 
+_WHOLE_TEXT, _MASKED_MEDIUM = FIN | TEXT, MASK | 126
 _MEDIUM = struct.Struct("!BBH").pack
 _LONG = struct.Struct("!BBQ").pack
 _TAIL = b"\x00\x00\xff\xff"
@@ -95,11 +96,11 @@ def message_frames(opcode: int, payload: bytes, most: int, *, compressed: bool =
     The bit of compression stands in the first of them only (RFC 7692 section 6.1).
     """
     size = len(payload)
+    first = opcode | RSV1 if compressed else opcode
     if size <= most:
-        return frame(opcode, payload, compressed=compressed)
+        return _head(FIN | first, size) + payload
     view = memoryview(payload)
     parts: list[bytes | memoryview] = []
-    first = opcode | (RSV1 if compressed else 0)
     for begin in range(0, size, most):
         part = view[begin : begin + most]
         parts += (_head(first | (FIN if begin + most >= size else 0), len(part)), part)
@@ -254,25 +255,23 @@ class FrameParser:
 
         Anything else, and anything wrong, is left to the general way.
         """
-        available = len(data)
-        if available < 6 or data[0] != FIN | TEXT:
+        size, begin = len(data) - 6, 6
+        if size < 0 or data[0] != _WHOLE_TEXT:
             return None
-        size = data[1] - MASK  # negative without a mask
-        begin = 6
-        if size == 126 and available > 8:
-            size = data[2] << 8 | data[3]
-            begin = 8
-            if size < 126:
+        if data[1] == _MASKED_MEDIUM:
+            size, begin = size - 2, 8
+            if size < 126 or size != data[2] << 8 | data[3]:
                 return None
-        elif size >= 126:  # cut before its length ends, or with a length of 8 bytes
+        elif size > 125 or data[1] != MASK + size:
             return None
-        if size != available - begin or size > self._max_size:
+        if size > self._max_size:
             return None
         payload = apply_mask(data[begin:], data[begin - 4 : begin])
-        try:
-            str(payload, "utf-8")
-        except UnicodeDecodeError:
-            return None
+        if not payload.isascii():
+            try:
+                str(payload, "utf-8")
+            except UnicodeDecodeError:
+                return None
         return Text(payload)
 
     def _check_start(self, first: int, second: int) -> None:

@@ -92,10 +92,10 @@ def draft_of(publication: Content, limits: Limits) -> Draft:
         TooLarge: if data and headers are over the limit.
     """
     data = one_line(bytes(publication.data))
-    binary = publication.encoding is not None
+    size, binary = len(data), publication.encoding is not None
     if binary:
         check_base64(data)
-    size = len(data) * 3 // 4 if binary else len(data)
+        size = size * 3 // 4
     headers = event = key = ttl_ms = version = None
     if publication.headers:
         headers = _encode(publication.headers)

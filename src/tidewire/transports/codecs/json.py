@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from tidewire.model import BadRequest, Message
-from tidewire.model.envelope import Control, encode_control
+from tidewire.model.envelope import encode_control
 from tidewire.model.payload import check_depth, text_of
-from tidewire.transports.commands import Command, Ref, decode_command, ref_of
+from tidewire.transports.commands import Command, decode_command, ref_of
 from tidewire.transports.framing import TEXT
 
 
@@ -15,6 +15,8 @@ class JsonCodec:
     """See ``Codec``."""
 
     opcode = TEXT
+    control = staticmethod(encode_control)
+    ref_of = staticmethod(ref_of)
 
     def message(self, message: Message) -> bytes:
         return message.envelope
@@ -23,9 +25,6 @@ class JsonCodec:
         """A string alone is its text; in a batch it stays JSON."""
         text = None if batch else text_of(message.data)
         return message.data if text is None else text.encode()
-
-    def control(self, envelope: Control) -> bytes:
-        return encode_control(envelope)
 
     def batch(self, items: list[bytes]) -> bytes:
         return b"[%b]" % b",".join(items)
@@ -37,9 +36,6 @@ class JsonCodec:
         except (msgspec.MsgspecError, RecursionError) as error:
             raise BadRequest(f"this is no command: {error}") from None
         return command
-
-    def ref_of(self, data: bytes) -> Ref:
-        return ref_of(data)
 
 
 JSON = JsonCodec()
