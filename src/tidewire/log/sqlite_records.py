@@ -51,8 +51,8 @@ class Changes:
         self._begun = False
         self._changed: dict[tuple[str, str], None] = {}
 
-    def make(self, table: str, key: str, change: Change, ttl: float) -> bytes | None:
-        """As the engine's ``change``, in order; raises what *change* does."""
+    def make(self, table: str, key: str, change: Change, ttl: float) -> bytes | Exception | None:
+        """As the engine's ``change``, in order; returns what *change* raises."""
         if not self._begun:
             self._begun = True
             self._memory.begin()
@@ -62,7 +62,10 @@ class Changes:
             old = value_of(self._connection, table, key, now_us)
         else:
             old = known[0] if known[1] > now_us else None
-        value = change(old)
+        try:
+            value = change(old)
+        except Exception as error:
+            return error
         if value is not old:
             self._memory.records[record] = value, now_us + int(ttl * 1_000_000)
             self._changed[record] = None

@@ -133,12 +133,7 @@ class Group:
 
     def change(self, table: str, key: str, change: Change, ttl: float) -> bytes | Exception | None:
         """The engine's ``change``; what *change* raises is returned: it is this caller's alone."""
-        try:
-            return self._changes.make(table, key, change, ttl)
-        except sqlite3.Error:
-            raise
-        except Exception as error:
-            return error
+        return self._changes.make(table, key, change, ttl)
 
     def write(self) -> None:
         """Bring everything to the file."""
