@@ -41,7 +41,7 @@ _encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(ConsumerState).decode
 
 
-class Own(msgspec.Struct, frozen=True, eq=False):
+class Own(msgspec.Struct, frozen=True, eq=False, gc=False):
     """What the claim *holder* knows of its consumer: *state*, with all in it that *value* says.
 
     *value* is the record as it was heard last; *served* are the delays that were carried out.

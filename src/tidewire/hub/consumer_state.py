@@ -52,7 +52,7 @@ class Region(NamedTuple):
 _UNSENT = Region(0, 0, 0)
 
 
-class ConsumerState(msgspec.Struct, frozen=True, omit_defaults=True):
+class ConsumerState(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One consumer.
 
     ``begun`` is the first floor: what is not above it is not for this consumer. ``holder`` is the

@@ -36,7 +36,7 @@ WATCH_SECONDS = 0.05
 PRUNE_SECONDS = 1.0
 
 
-class _Waiting(msgspec.Struct, frozen=True, eq=False):
+class _Waiting(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Work for the next transaction, how much it is, and who waits for its answer."""
 
     work: Work

@@ -48,7 +48,7 @@ def ack(dialogue: Dialogue, command: Ack) -> None:
     for nothing would make the server write as often as it reads.
     """
     consumers, name = _consumer(dialogue)
-    cursors = check_ids(_ids(command))
+    cursors = _cursors(command)
     ids = consumers.ids_now(cursors)
     if ids is None:
         work = _ack_later(dialogue, command.ref, name, cursors, single=command.single)
@@ -62,7 +62,8 @@ def ack(dialogue: Dialogue, command: Ack) -> None:
 def _acked(dialogue: Dialogue, ref: Ref, future: Future[bytes | None]) -> None:
     error = future.exception()
     if error is None:
-        _confirm(dialogue, ref)
+        if ref is not None:
+            dialogue.answer(Ok(ref))
     elif isinstance(error, TidewireError):
         dialogue.refuse(ref, error)
     else:
@@ -75,10 +76,6 @@ async def _ack_later(
     consumers, _ = _consumer(dialogue)
     ids = await consumers.ids_of(cursors)
     await consumers.records.acknowledge(name, ids, single=single)
-    _confirm(dialogue, ref)
-
-
-def _confirm(dialogue: Dialogue, ref: Ref) -> None:
     if ref is not None:
         dialogue.answer(Ok(ref))
 
@@ -86,7 +83,7 @@ def _confirm(dialogue: Dialogue, ref: Ref) -> None:
 def nack(dialogue: Dialogue, command: Nack) -> None:
     """The messages are wanted again, at once or later; or never again."""
     consumers, name = _consumer(dialogue)
-    cursors = check_ids(_ids(command))
+    cursors = _cursors(command)
     work = refuse_messages(consumers, name, cursors, check_delay(command.delay), command.reject)
     dialogue.block(command.ref, _nack_later(dialogue, command.ref, work))
 
@@ -111,8 +108,12 @@ async def refuse_messages(
         await consumers.delay(name, ids, delay_ms)
 
 
-def _ids(command: Ack | Nack) -> list[str]:
-    return command.ids if command.id is None else [command.id, *command.ids]
+def _cursors(command: Ack | Nack) -> list[Cursor]:
+    if command.id is None:
+        return check_ids(command.ids)
+    if command.ids:
+        return check_ids([command.id, *command.ids])
+    return [parse_cursor(command.id)]
 
 
 def _consumer(dialogue: Dialogue) -> tuple[Consumers, str]:
