@@ -4,7 +4,8 @@ One name serves everywhere: the field ``poll_interval`` is the flag ``--poll-int
 environment variable ``TIDEWIRE_POLL_INTERVAL`` and the key ``poll_interval`` of ``tidewire.toml``.
 """
 
-from tidewire.settings.fields import NamespaceSettings, Settings
+from tidewire.settings.fields import Settings
+from tidewire.settings.namespace import NamespaceSettings
 from tidewire.settings.sources import Loaded, Origin, SettingsError, load
 
 __all__ = ["Loaded", "NamespaceSettings", "Origin", "Settings", "SettingsError", "load"]

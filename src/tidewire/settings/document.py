@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidewire.settings.describe import allowed, is_secret
-from tidewire.settings.fields import SECTIONS, NamespaceSettings, Settings
+from tidewire.settings.fields import SECTIONS, Settings
+from tidewire.settings.namespace import NamespaceSettings
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo

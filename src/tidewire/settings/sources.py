@@ -25,7 +25,8 @@ from tidewire.settings.describe import (
     value_type,
     variable_name,
 )
-from tidewire.settings.fields import NamespaceSettings, Settings
+from tidewire.settings.fields import Settings
+from tidewire.settings.namespace import NamespaceSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
