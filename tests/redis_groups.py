@@ -1,0 +1,194 @@
+"""Several Redis servers that stand for one another: Sentinel, and Redis Cluster.
+
+They notice that one of them is gone within about a second, not within the half minute of real life,
+and need two more to put another in its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
+
+from tests.redis_server import HOST, RedisServer, wait_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MASTER = "tidewire"
+"""What Sentinel calls the master."""
+
+PASSWORD = "between us"
+SLOTS = 16_384
+DOWN_AFTER = 1_000
+"""Milliseconds without an answer until a server counts as down."""
+
+
+def is_linked(replica: RedisServer) -> bool:
+    """Whether the replica has all that its master had a moment ago, and follows it."""
+    return replica.info("replication").get("master_link_status") == "up"
+
+
+def cut_off(replica: RedisServer, master: RedisServer) -> None:
+    """Part the two: the replica keeps what it has and gets nothing new, by a wrong password."""
+    replica.configure(masterauth="wrong")
+    master.ask("CLIENT", "KILL", "TYPE", "replica")
+    wait_for(lambda: not is_linked(replica))
+
+
+class SentinelGroup:
+    """A master with one replica, and three Sentinels; *options* are those of the first two."""
+
+    def __init__(self, directory: Path, *, password: str = PASSWORD, **options: Any) -> None:
+        self.password = password
+        with ExitStack() as stack:
+            self.first = stack.enter_context(
+                RedisServer(directory / "first", password=password, **options)
+            )
+            options["replicaof"] = (HOST, self.first.port)
+            self.second = stack.enter_context(
+                RedisServer(directory / "second", password=password, **options)
+            )
+            wait_for(lambda: is_linked(self.second))
+            self.sentinels = [
+                stack.enter_context(self._sentinel(directory / f"sentinel {number}"))
+                for number in range(3)
+            ]
+            wait_for(lambda: all(map(self._is_complete, self.sentinels)))
+            self._servers = stack.pop_all()
+
+    def _sentinel(self, directory: Path) -> RedisServer:
+        lines = [
+            f"sentinel myid {secrets.token_hex(20)}",
+            f"sentinel monitor {MASTER} {HOST} {self.first.port} 2",
+            f"sentinel down-after-milliseconds {MASTER} {DOWN_AFTER}",
+            f"sentinel failover-timeout {MASTER} 5000",
+        ]
+        if self.password:
+            lines.append(f'sentinel auth-pass {MASTER} "{self.password}"')
+        return RedisServer(directory, sentinel=lines)
+
+    @staticmethod
+    def _is_complete(sentinel: RedisServer) -> bool:
+        """Whether it knows all the others."""
+        facts = sentinel.ask("SENTINEL", "MASTER", MASTER)
+        known = dict(zip(facts[::2], facts[1::2], strict=True))
+        return (known["num-slaves"], known["num-other-sentinels"]) == ("1", "2")
+
+    @property
+    def url(self) -> str:
+        """The address as ``--engine`` takes it, without a database."""
+        password = f":{quote(self.password, safe='')}@" if self.password else ""
+        hosts = ",".join(f"{HOST}:{sentinel.port}" for sentinel in self.sentinels)
+        return f"redis+sentinel://{password}{hosts}/{MASTER}"
+
+    @property
+    def master(self) -> RedisServer:
+        """Which of the two the Sentinels call the master now."""
+        _, port = self.sentinels[0].ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)
+        return self.first if int(port) == self.first.port else self.second
+
+    @property
+    def replica(self) -> RedisServer:
+        """The other one."""
+        return self.second if self.master is self.first else self.first
+
+    def is_led_by(self, server: RedisServer) -> bool:
+        """Whether it is the master, for itself and for all Sentinels."""
+        where = [HOST, str(server.port)]
+        return server.ask("ROLE")[0] == "master" and all(
+            sentinel.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER) == where
+            for sentinel in self.sentinels
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._servers.close()
+
+
+class RedisCluster:
+    """Three masters that share the slots, each with ``replicas`` (0 or 1)."""
+
+    def __init__(
+        self, directory: Path, *, replicas: int = 0, password: str = "", **options: Any
+    ) -> None:
+        self.password = password
+        options |= {"cluster_enabled": "yes", "cluster_node_timeout": DOWN_AFTER}
+        with ExitStack() as stack:
+            self.servers = [
+                stack.enter_context(
+                    RedisServer(directory / f"node {number}", password=password, **options)
+                )
+                for number in range(3 + 3 * replicas)
+            ]
+            self._form()
+            self._running = stack.pop_all()
+
+    def _form(self) -> None:
+        masters, replicas = self.servers[:3], self.servers[3:]
+        for number, server in enumerate(self.servers):
+            server.ask("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        for number, server in enumerate(masters):
+            first, end = SLOTS * number // 3, SLOTS * (number + 1) // 3
+            server.ask("CLUSTER", "ADDSLOTSRANGE", first, end - 1)
+        for server in self.servers[1:]:
+            self.servers[0].ask("CLUSTER", "MEET", HOST, server.port, server.bus_port)
+        wait_for(lambda: all(self._knows_all(server) for server in self.servers))
+        for master, replica in zip(masters, replicas, strict=False):
+            replica.ask("CLUSTER", "REPLICATE", master.ask("CLUSTER", "MYID"))
+        wait_for(self.is_whole)
+
+    def _knows_all(self, server: RedisServer) -> bool:
+        nodes = server.ask("CLUSTER", "NODES").splitlines()
+        return len(nodes) == len(self.servers) and not any("handshake" in node for node in nodes)
+
+    def is_whole(self) -> bool:
+        """Whether all that run say that all is well, and every replica is linked."""
+        running = [server for server in self.servers if server.running]
+        return all(
+            "cluster_state:ok" in server.ask("CLUSTER", "INFO")
+            and (server.ask("ROLE")[0] == "master" or is_linked(server))
+            and server.ask("CLUSTER", "NODES").count("slave") == len(self.servers) - 3
+            for server in running
+        )
+
+    @property
+    def url(self) -> str:
+        """The address as ``--engine`` takes it; two of the servers are named."""
+        password = f":{quote(self.password, safe='')}@" if self.password else ""
+        hosts = ",".join(f"{HOST}:{server.port}" for server in self.servers[:2])
+        return f"redis+cluster://{password}{hosts}"
+
+    def masters(self) -> list[RedisServer]:
+        """Those that are masters now, of their own knowledge."""
+        found = []
+        for server in self.servers:
+            with contextlib.suppress(OSError):
+                if server.running and server.ask("ROLE")[0] == "master":
+                    found.append(server)
+        return found
+
+    def holder(self) -> RedisServer:
+        """The master that has the log: the only one with keys."""
+        (holder,) = [server for server in self.masters() if server.ask("DBSIZE")]
+        return holder
+
+    def replica_of(self, master: RedisServer) -> RedisServer:
+        """The server that follows *master*."""
+        port = str(master.port)
+        (found,) = [
+            server
+            for server in self.servers
+            if server is not master and server.info("replication").get("master_port") == port
+        ]
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running.close()
