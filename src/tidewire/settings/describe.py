@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
+from tidewire.settings.hiding import HIDDEN, hide_passwords
+
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
@@ -31,9 +33,32 @@ class Secret:
     """The setting's value is never shown. Stands in its annotation."""
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The setting's value may be an address with a password, which is never shown.
+
+    Stands in its annotation.
+    """
+
+
 def is_secret(info: FieldInfo) -> bool:
     """Whether the setting's value must not be shown to anybody."""
     return any(isinstance(item, Secret) for item in info.metadata)
+
+
+def is_address(info: FieldInfo) -> bool:
+    """Whether the setting's value is an address, in which a password may stand."""
+    return any(isinstance(item, Address) for item in info.metadata)
+
+
+def presentable(info: FieldInfo, value: object) -> object:
+    """*value* as it may be shown to anybody."""
+    if value and is_secret(info):
+        return HIDDEN
+    if is_address(info):
+        shown = hide_passwords(text := str(value))
+        return value if shown == text else shown
+    return value
 
 
 def flag_name(field: str) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tidewire.settings.describe import allowed, is_secret
+from tidewire.settings.describe import allowed, presentable
 from tidewire.settings.fields import SECTIONS, Settings
 from tidewire.settings.namespace import NamespaceSettings
 
@@ -58,7 +58,7 @@ def effective_file(loaded: Loaded) -> str:
     rows: list[tuple[str, str]] = []
     for name, info in Settings.model_fields.items():
         if name != "namespaces":
-            value = to_toml(_shown(name, info, loaded))
+            value = to_toml(presentable(info, getattr(loaded.settings, name)))
             rows.append((f"{name} = {value}", str(loaded.origins[name])))
     width = max(len(row) for row, _ in rows)
     lines = [f"{row:<{width}}  # {_one_line(origin)}" for row, origin in rows]
@@ -71,11 +71,6 @@ def effective_file(loaded: Loaded) -> str:
             for field, value in namespace.model_dump(exclude_none=True).items()
         ]
     return "\n".join(lines) + "\n"
-
-
-def _shown(name: str, info: FieldInfo, loaded: Loaded) -> object:
-    value = getattr(loaded.settings, name)
-    return "***" if value and is_secret(info) else value
 
 
 def table() -> str:

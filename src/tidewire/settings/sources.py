@@ -22,6 +22,7 @@ from tidewire.settings.describe import (
     allowed,
     flag_name,
     is_secret,
+    presentable,
     value_type,
     variable_name,
 )
@@ -228,7 +229,8 @@ def _problem(
         takes = f"a table of {', '.join(NamespaceSettings.model_fields)}"
     else:
         takes = allowed(NamespaceSettings.model_fields[location[2]])
-    shown = "what is set" if is_secret(Settings.model_fields[field]) else _shown(value)
+    info = Settings.model_fields[field]
+    shown = "what is set" if is_secret(info) else _shown(presentable(info, value))
     return f"{key}: {shown}{where} is not allowed{reason}; it takes {takes}"
 
 
