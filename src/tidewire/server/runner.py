@@ -26,6 +26,7 @@ from tidewire.server.connection import Connection
 from tidewire.server.tls import SecureConnection, TlsLayer
 from tidewire.settings import Settings
 from tidewire.settings.describe import is_secret
+from tidewire.settings.hiding import hide_passwords, passwords_of
 from tidewire.uploads import CallbackError, Intake, Store, load_callback
 
 logger = logging.getLogger("tidewire.server")
@@ -65,7 +66,8 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def secrets_of(settings: Settings) -> list[str]:
     """What must not be shown of the settings."""
     fields = type(settings).model_fields.items()
-    return [getattr(settings, name) for name, info in fields if is_secret(info)]
+    secrets = [getattr(settings, name) for name, info in fields if is_secret(info)]
+    return secrets + passwords_of(settings.engine)
 
 
 def engine_of(settings: Settings) -> Engine:
@@ -161,7 +163,8 @@ async def _serve(settings: Settings) -> None:
     server = await loop.create_server(_protocols(app, certificate), sock=listener, backlog=BACKLOG)
     _tell_address(listener, settings)
     _spare_the_collector()
-    logger.info("serving the log %s, epoch %s", settings.engine, hub.engine.epoch)
+    shown = hide_passwords(settings.engine)
+    logger.info("serving the log %s, epoch %s", shown, hub.engine.epoch)
     await stopping.wait()
     await _drain(app, server)
     await app.access.close()

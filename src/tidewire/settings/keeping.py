@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from tidewire.settings.describe import Allowed, Unit
+from tidewire.settings.describe import Address, Allowed, Unit
 from tidewire.settings.kinds import DAY, TEN_YEARS, Bytes, Messages, Policy, Seconds
 from tidewire.settings.namespace import NamespaceSettings
 from tidewire.settings.values import ENGINE_FORMS, check_engine, check_namespace
@@ -20,6 +20,7 @@ class Log(BaseModel):
         AfterValidator(check_engine),
         Field(description="where messages are kept; memory: forgets them when the server ends"),
         Allowed(ENGINE_FORMS),
+        Address(),
     ] = "sqlite:///tidewire-data/log.db"
     history_size: Annotated[
         Messages, Field(ge=0, le=100_000_000, description="how many a channel keeps")
