@@ -133,6 +133,24 @@ def test_two_processes_share_one_log(storage: SqliteStorage, start: Start) -> No
 
 
 @pytest.mark.crash
+async def test_a_killed_process_leaves_no_socket_to_wake(
+    storage: SqliteStorage, start: Start
+) -> None:
+    killed = start("killed", 1)
+    sockets = storage.path.with_name(storage.path.name + "-wake")
+    assert len(list(sockets.iterdir())) == 1
+    killed.kill()
+    assert killed.end() == -9
+    logs = Logs(storage)
+    log = await logs.open()
+    assert len(list(sockets.iterdir())) == 2
+    await log.append(draft())
+    assert len(list(sockets.iterdir())) == 1
+    await logs.close_all()
+    assert not sockets.exists()
+
+
+@pytest.mark.crash
 async def test_what_was_answered_outlives_kill_9(storage: SqliteStorage, start: Start) -> None:
     answered: list[Told] = []
     for turn in range(4):

@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 import time
 from asyncio import Future
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import msgspec
 
 from tidewire.log.engine import Change, Feed
-from tidewire.log.sqlite_file import connect
+from tidewire.log.sqlite_following import Following
 from tidewire.log.sqlite_reader import Reader
 from tidewire.log.sqlite_writer import Committed, Work, Writer
 from tidewire.log.worker import Worker
-from tidewire.model import Draft, EngineUnavailable, Message, Namespaces, Page, Receipt, Since
+from tidewire.model import Draft, EngineUnavailable, Namespaces, Page, Receipt, Since
 
 logger = logging.getLogger("tidewire.log")
 
@@ -32,7 +31,6 @@ READERS = 2
 PATIENCE = 3  # turns of the loop
 GATHER_SECONDS = 0.001
 GROUP = 2_000  # drafts and changes of one transaction
-WATCH_SECONDS = 0.05
 PRUNE_SECONDS = 1.0
 
 
@@ -59,6 +57,7 @@ class SqliteEngine:
         self._path = path
         self.namespaces = namespaces
         self.drops: Counter[str] = Counter()
+        self.wanted: Container[str] | None = None
         self._key_window = idempotency_window
         self._clock = clock
         self._waiting: list[_Waiting] = []
@@ -92,9 +91,14 @@ class SqliteEngine:
             for number in range(READERS)
         ]
         self._turn = 0
-        self._watch = connect(self._path)
-        self._version = -1  # unlike any: others may have appended since the writer looked
-        self._again(WATCH_SECONDS, self._look)
+        self._following = Following(
+            self._path,
+            self._loop,
+            self._writing,
+            self._writer.catch_up,
+            lambda: self._committing,
+            feed,
+        )
         self._again(PRUNE_SECONDS, self._prune)
         return self._writer.seen
 
@@ -105,12 +109,12 @@ class SqliteEngine:
         if self._committing:
             self._idle = self._loop.create_future()
             await self._idle
+        self._following.close()
         self._writing.stop()
         self._writer.close()
         for worker, reader in self._reading:
             worker.stop()
             reader.close()
-        self._watch.close()
 
     # Writing
 
@@ -168,6 +172,7 @@ class SqliteEngine:
             self._start_gathering()
         else:
             self._committing = False
+            self._following.idle()
             if self._idle is not None:
                 self._idle.set_result(None)
         error = commit.exception()
@@ -176,7 +181,9 @@ class SqliteEngine:
                 if not waiting.future.done():
                     waiting.future.set_exception(error)
             return
-        answers, messages = commit.result()
+        answers, messages, appended = commit.result()
+        if appended:
+            self._following.appended()
         if messages:
             self._feed(messages)
         for waiting, answer in zip(group, answers, strict=True):
@@ -224,30 +231,6 @@ class SqliteEngine:
     def _again(self, seconds: float, callback: Callable[[], None]) -> None:
         if not self._closing:
             self._timers[callback] = self._loop.call_later(seconds, callback)
-
-    def _data_version(self) -> int:
-        """Changes when any other connection, of this process or another, has committed."""
-        try:
-            return int(self._watch.execute("PRAGMA data_version").fetchone()[0])
-        except sqlite3.Error as error:
-            logger.warning("the log cannot be watched: %s", error)
-            return -1
-
-    def _look(self) -> None:
-        """See whether another process has appended; ask the file's shared memory, not the disk."""
-        version = self._data_version()
-        if version != self._version and not self._committing:
-            self._version = version
-            self._writing.submit(self._writer.catch_up).add_done_callback(self._looked)
-        self._again(WATCH_SECONDS, self._look)
-
-    def _looked(self, found: Future[list[Message]]) -> None:
-        error = found.exception()
-        if error is not None:
-            logger.warning("%s", error)
-            self._version = -1  # look again
-        elif messages := found.result():
-            self._feed(messages)
 
     def _prune(self) -> None:
         self._writing.submit(self._writer.prune).add_done_callback(self._pruned)

@@ -23,11 +23,13 @@ _WHOLE = _PLAIN.replace(")", ", event, headers, gap)")
 class Committed(NamedTuple):
     """What one transaction did: an answer for each piece of work, and every message since the last.
 
-    ``messages`` are in id order and include those that other processes wrote in between.
+    ``messages`` are in id order and include those that other processes wrote in between;
+    ``appended`` says whether any is this process's own.
     """
 
     answers: list[object]
     messages: list[Message]
+    appended: bool
 
 
 class _Channel:
@@ -260,7 +262,8 @@ class Writer:
                     int(self._clock() * 1_000_000),
                     self._key_window_us,
                 )
-                group.messages += self._foreign(last_id)
+                foreign = self._foreign(last_id)
+                group.messages += foreign
                 answers = [work(group) for work in works]
                 group.write()
         except BaseException:
@@ -268,7 +271,7 @@ class Writer:
             raise
         if group.messages:
             self.seen = group.messages[-1].id
-        return Committed(answers, group.messages)
+        return Committed(answers, group.messages, len(group.messages) > len(foreign))
 
     def catch_up(self) -> list[Message]:
         """What other processes have appended, without appending anything."""
