@@ -119,12 +119,31 @@ def test_the_list_read_just_after_an_outage_ends_nobody() -> None:
         await asyncio.sleep(BEAT)
         b.access.away = True
         a.access.away = True
-        world.loop.now += TTL - 0.5  # nobody's timer has run meanwhile
+        world.loop.now += TTL + 1  # nobody's timer has run meanwhile
         a.access.come_back()
         assert {node.id for node in await a.fleet.nodes()} >= {a.id, b.id}
         assert not a.gone
         b.access.come_back()
         await asyncio.sleep(3 * TTL)
+        assert not a.gone
+
+    run(story)
+
+
+def test_an_outage_that_only_some_leases_outlast_ends_nobody() -> None:
+    async def story(world: FleetWorld) -> None:
+        a, c = await world.node(), await world.node()
+        await asyncio.sleep(BEAT)
+        for node, seconds in ((c, 8), (a, 8)):
+            node.access.away = True
+            await asyncio.sleep(seconds)
+        assert not a.gone
+        a.access.come_back()  # its own lease is there still, but that of c has ended
+        await asyncio.sleep(BEAT / 2)
+        c.access.come_back()
+        await asyncio.sleep(3 * TTL)
+        assert a.lapses == 0
+        assert c.lapses == 1
         assert not a.gone
 
     run(story)
