@@ -7,8 +7,8 @@ that a few messages and subscribers already meet all the states that thousands w
 from __future__ import annotations
 
 import asyncio
-from itertools import product
-from typing import TYPE_CHECKING
+from itertools import count, product
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 from hypothesis import settings
@@ -17,11 +17,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.hub.world import HeldEngine, Plain, Subscriber, World
 from tidewire.hub import State
+from tidewire.model import Flow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-CHANNELS = ("a", "b", "c")
+CHANNELS = ("a", "b", "at-once:c")
 
 
 def small(patch: pytest.MonkeyPatch) -> None:
@@ -106,15 +107,20 @@ class Schedules(RuleBasedStateMachine):
 
     size = 10_000
     recent = 4
+    flows: ClassVar[Mapping[str, Flow] | None] = None
+    traces = False
 
     def __init__(self) -> None:
         super().__init__()
         self.patch = pytest.MonkeyPatch()
         small(self.patch)
         self.loop = asyncio.new_event_loop()
-        self.world = World(self.loop, recent=self.recent, size=self.size, wrap=HeldEngine)
+        self.world = World(
+            self.loop, recent=self.recent, size=self.size, wrap=HeldEngine, flows=self.flows
+        )
         assert isinstance(self.world.engine, HeldEngine)
         self.engine = self.world.engine
+        self.engine.traces = self.traces
         self.engine.holds = False
         self.forms = [Plain(), Plain()]
 
@@ -239,6 +245,27 @@ class SchedulesOfAShortHistory(Schedules):
     size = 5
 
 
+class SchedulesOfTraces(Schedules):
+    """The same, when the engine brings whole only what is asked for, and that is soon forgotten."""
+
+    traces = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch.setattr("tidewire.hub.interest.KEPT_SECONDS", -1)
+
+
+class SchedulesOfCoalescing(Schedules):
+    """The same, when two of the channels wait for what comes next, for some turns of the loop."""
+
+    flows: ClassVar[Mapping[str, Flow] | None] = {"": Flow(coalesce=0.005)}
+
+    def __init__(self) -> None:
+        super().__init__()
+        ticks = count()
+        self.patch.setattr(self.loop, "time", lambda: next(ticks) * 0.001)
+
+
 @pytest.fixture(autouse=True)
 def no_clock_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     """One session a turn, and pages are shown for good: the same examples do the same each time."""
@@ -252,6 +279,10 @@ TestSchedules = Schedules.TestCase
 TestSchedules.settings = BOUNDS
 TestSchedulesOfAShortHistory = SchedulesOfAShortHistory.TestCase
 TestSchedulesOfAShortHistory.settings = BOUNDS
+TestSchedulesOfTraces = SchedulesOfTraces.TestCase
+TestSchedulesOfTraces.settings = BOUNDS
+TestSchedulesOfCoalescing = SchedulesOfCoalescing.TestCase
+TestSchedulesOfCoalescing.settings = BOUNDS
 
 
 def test_what_was_gone_before_is_nothing_to_who_starts_behind_it() -> None:

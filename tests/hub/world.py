@@ -32,10 +32,10 @@ from tidewire.model.envelope import Control, GapNotice, Ready
 from tidewire.model.subscription import NOW
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 
     from tidewire.hub import Opening
-    from tidewire.log import Engine
+    from tidewire.log import Engine, Feed
 
 T = TypeVar("T")
 
@@ -52,6 +52,7 @@ class Plain:
 
     def messages(self, messages: list[Message]) -> bytes:
         self.made += 1
+        assert all(m.data or m.gap for m in messages), "a trace is nothing for subscribers"
         return b"".join(b"message %d %b\n" % (m.id, m.channel.encode()) for m in messages)
 
     def control(self, envelope: Control, cursor: str) -> bytes:
@@ -381,15 +382,17 @@ class HeldEngine:
     """A log whose reads wait until the test lets them go on, or fail.
 
     ``waiting`` are the reads under way, oldest first, ``reads`` the bounds of all so far. While
-    ``holds`` is false they go through at once.
+    ``holds`` is false they go through at once. With ``traces`` the feed has those of messages
+    that nobody has asked for, as if another process had appended all.
     """
+
+    wanted: Container[str] | None = None
 
     def __init__(self, log: MemoryEngine) -> None:
         self.log = log
         self.epoch = log.epoch
         self.drops = log.drops
         self.namespaces = log.namespaces
-        self.open = log.open
         self.close = log.close
         self.append = log.append
         self.starts = log.starts
@@ -400,8 +403,20 @@ class HeldEngine:
         self.scan = log.scan
         self.head = log.head
         self.holds = True
+        self.traces = False
         self.reads: list[dict[str, int]] = []
         self.waiting: list[asyncio.Future[None]] = []
+
+    async def open(self, feed: Feed) -> int:
+        def traced(messages: list[Message]) -> None:
+            feed([self._seen(message) for message in messages])
+
+        return await self.log.open(traced)
+
+    def _seen(self, message: Message) -> Message:
+        if not self.traces or message.gap or self.wanted is None or message.channel in self.wanted:
+            return message
+        return Message(message.epoch, message.id, message.channel, message.seq, message.time, b"")
 
     async def read(self, after: Mapping[str, int], upto: int, limit: int, max_bytes: int) -> Page:
         self.reads.append(dict(after))

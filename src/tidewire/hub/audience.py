@@ -28,15 +28,21 @@ class Form(Protocol):
 
 
 class Audience:
-    """Members are kept in the order they came; ``delivery`` is what they are being given."""
+    """Members are kept in the order they came; ``delivery`` is what they are being given.
 
-    __slots__ = ("channels", "delivery", "form", "members")
+    ``held`` is what waits to be given to them in one piece with what follows it (see
+    ``coalescing``); it begins after the hub's position ``held_base``.
+    """
+
+    __slots__ = ("channels", "delivery", "form", "held", "held_base", "members")
 
     def __init__(self, channels: frozenset[str], form: Form) -> None:
         self.channels = channels
         self.form = form
         self.members: dict[Session, None] = {}
         self.delivery: Delivery | None = None
+        self.held: list[Message] = []
+        self.held_base = 0
 
 
 class Delivery:

@@ -104,13 +104,13 @@ class Conflation:
     def _key(self, message: Message) -> Hashable:
         """Messages of equal keys replace each other."""
         channel = message.channel
-        policy, header = self._flow(channel)
-        if policy != "latest" or message.gap is not None:
+        flow = self._flow(channel)
+        if flow.policy != "latest" or message.gap is not None:
             return message.id
-        if header is None:
+        if flow.conflate_by is None:
             return channel
         values = _headers(message.headers) if message.headers else {}
-        return channel, values.get(header)
+        return channel, values.get(flow.conflate_by)
 
 
 def conflated(page: Page, flows: Flows) -> Page:

@@ -16,13 +16,15 @@ import asyncio
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any
 
 from tidewire.hub.audience import Audience, Delivery, Form
+from tidewire.hub.coalescing import Coalescing
 from tidewire.hub.conflation import Flows, conflated, read_conflated
 from tidewire.hub.holes import Hole, Sequences
+from tidewire.hub.interest import Interest
 from tidewire.hub.opening import (
     PAGE_BYTES,
     PAGE_MESSAGES,
@@ -77,6 +79,8 @@ class Hub:
         self._ticking = False
         self._early: list[Callable[[], None]] = []
         self._listeners: dict[str, list[Callable[[Message], None]]] = {}
+        #: The channels of which somebody here wants the messages.
+        self.interest = Interest(self._by_channel, self._listeners)
         self._ready: deque[Session] = deque()
         self._readying = False
         self._pages = Pages()
@@ -95,6 +99,9 @@ class Hub:
             EngineUnavailable: if the engine cannot be opened.
         """
         self._loop = asyncio.get_running_loop()
+        self._coalescing = Coalescing(self.engine.namespaces, self._loop, self._give_held)
+        self._coalesces = self.engine.namespaces.coalesces
+        self.engine.wanted = self.interest
         head = await self.engine.open(self._feed)
         self.recent = Recent(head, self.engine.namespaces)
         self.position = head
@@ -102,6 +109,7 @@ class Hub:
 
     async def stop(self) -> None:
         """Stop reading, and close the engine."""
+        self._coalescing.stop()
         self._queued_reads.clear()  # a read that ends would begin the next
         for task in list(self._tasks):
             task.cancel()
@@ -142,6 +150,7 @@ class Hub:
         self, wanted: Subscription, upto: int, most: int | None = None, policy: str | None = None
     ) -> Opening:
         """The same with the engine's help. See ``open_from_log`` for what it raises."""
+        self.interest.note(wanted.channels)
         flows, most = self._opening_bounds(policy, most)
         return await open_from_log(
             self.engine, self._shared_reads, self.recent, wanted, upto, most, flows
@@ -223,10 +232,16 @@ class Hub:
             self._go_around(holes.popleft())
         upto = holes[0].before if holes else _NEVER
         while unsent and size < ROUND_BYTES and unsent[0].id < upto:
-            message = unsent.popleft()
+            message = unsent[0]
+            audiences = by_channel.get(message.channel)
+            if not message.data and audiences is not None and message.is_trace:
+                if self.position != base:
+                    break  # the next round begins with it
+                self._fetch(message, audiences)
+                audiences = None
+            unsent.popleft()
             size += message.size
             self.position = message.id
-            audiences = by_channel.get(message.channel)
             if audiences is None:
                 if message.channel in self._listeners:
                     self._early.append(partial(self._hear, message))
@@ -240,13 +255,45 @@ class Hub:
         last = self.position
         # The smallest first: a few who hold a channel of their own do not wait for a crowd.
         for audience, messages in sorted(shares.items(), key=_size):
-            delivery = Delivery(audience, audience.form.messages(messages), base, last)
-            audience.delivery = delivery
-            self._deliveries.append(delivery)
+            self._give_share(audience, messages, base, last)
         if self._early:
             early, self._early = self._early, []
             for callback in early:
                 callback()
+
+    def _give_share(
+        self, audience: Audience, messages: list[Message], base: int, last: int
+    ) -> None:
+        if self._coalesces:
+            if audience.held:
+                base = audience.held_base
+            messages = self._coalescing.share(audience, messages, base)
+            if not messages:
+                return
+        delivery = Delivery(audience, audience.form.messages(messages), base, last)
+        audience.delivery = delivery
+        self._deliveries.append(delivery)
+
+    def _give_held(self, audience: Audience) -> None:
+        """What is held for *audience* has waited long enough."""
+        messages = self._coalescing.take(audience)
+        data = audience.form.messages(messages)
+        delivery = Delivery(audience, data, audience.held_base, messages[-1].id)
+        audience.delivery = delivery
+        self._deliveries.append(delivery)
+        if not self._ticking:
+            self._ticking = True
+            self._loop.call_soon(self._tick)
+
+    def _fetch(self, trace: Message, audiences: Iterable[Audience]) -> None:
+        """Have the members of *audiences* read from the log what came as a *trace* only.
+
+        They have come since the engine asked whether anybody wants it.
+        """
+        channel = trace.channel
+        self.interest.note((channel,))
+        for session in [session for audience in audiences for session in audience.members]:
+            session.go_back(channel, self.position)
 
     def after_round(self, callback: Callable[[], None]) -> None:
         """Call *callback* once the next round has been begun."""
@@ -273,9 +320,11 @@ class Hub:
         if audience is None:
             return session.reached(self.position)
         delivery = audience.delivery
-        if delivery is None or session.position >= delivery.last:
-            return self.position
-        return max(session.position, delivery.base)
+        if delivery is not None and session.position < delivery.last:
+            return max(session.position, delivery.base)
+        if audience.held and session.position < audience.held[-1].id:
+            return max(session.position, audience.held_base)
+        return self.position
 
     # Audiences
 
@@ -287,6 +336,8 @@ class Hub:
             audience = self._audiences[key] = Audience(session.channels, session.form)
             for channel in session.channels:
                 self._by_channel.setdefault(channel, {})[audience] = None
+        elif audience.held:
+            self._give_held(audience)  # the newcomer has read it: it is for the others alone
         session.channels = audience.channels
         audience.members[session] = None
         session.go_live(audience, self.position)

@@ -23,7 +23,7 @@ class Recent:
 
     At most *most* messages of *max_bytes* payload in all, and the newest ids of at most
     *most_channels* channels. What *namespaces* say is discarded, or was purged, is not shown,
-    though it is here.
+    though it is here. Where a trace is in the way, only the engine knows.
     """
 
     __slots__ = (
@@ -36,6 +36,7 @@ class Recent:
         "_newest",
         "_order",
         "_purged",
+        "_traced",
         "_windows",
         "floor",
         "head",
@@ -62,6 +63,7 @@ class Recent:
         self._order: deque[Message] = deque()
         self._windows: dict[str, Window] = {}
         self._purged: dict[str, int] = {}  # up to which id; as long as the record of it is here
+        self._traced: dict[str, int] = {}  # the newest one; as long as it is here
         self._newest: dict[str, tuple[int, int]] = {}
 
     def extend(self, messages: Iterable[Message]) -> None:
@@ -75,8 +77,8 @@ class Recent:
                 window = windows[channel] = Window()
             window.append(message)
             newest[channel] = (message.id, message.time)
-            if message.gap is not None:
-                self._purged[channel] = message.id
+            if not message.data:
+                (self._traced if message.gap is None else self._purged)[channel] = message.id
             self._bytes += message.size
             self.head = message.id
         while len(order) > self._most or self._bytes > self._max_bytes:
@@ -91,8 +93,10 @@ class Recent:
             del self._windows[message.channel]
         self._bytes -= message.size
         self.floor = message.id
-        if self._purged.get(message.channel) == message.id:
-            del self._purged[message.channel]
+        if not message.data:
+            for ids in (self._purged, self._traced):
+                if ids.get(message.channel) == message.id:
+                    del ids[message.channel]
         message.forget_forms()
 
     def forget_below(self, id: int) -> None:
@@ -111,6 +115,8 @@ class Recent:
                 known = self._newest.get(channel)
                 if known is None or known[0] > position:
                     return None
+            elif position < self._traced.get(channel, 0):
+                return None
             elif window := self._windows.get(channel):
                 found = window.read(position, upto, limit + 1)
                 if found and self._is_discarded(found[0], window, now_us):

@@ -158,6 +158,7 @@ class Session:
         self._gaps += opening.start.gaps
         channels = tuple(self.after)
         self.channels = self._unread = frozenset(channels)
+        self.hub.interest.note(channels)
         self.hub.behind.add(self)
         cursor = self.hub.cursor(min(self.after.values()))
         ready = Ready(cursor, self.id, opening.recovered, channels, heartbeat, timeout)
@@ -179,6 +180,7 @@ class Session:
         """Stand at *after* without reading on: for a poll that waits to be held."""
         self.after = after
         self.channels = frozenset(after)
+        self.hub.interest.note(after)
         self.hub.behind.add(self)
 
     # Catching up
@@ -233,6 +235,7 @@ class Session:
 
     def _set_channels(self) -> None:
         self.channels = frozenset(self.after)
+        self.hub.interest.note(self.channels)
         self.turn += 1
         self.hub.behind.add(self)
 

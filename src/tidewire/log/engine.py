@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from asyncio import Future
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from tidewire.model import Draft, Gap, Message, Namespaces, Page, Receipt, Since
@@ -45,6 +45,10 @@ class Engine(Protocol):
 
     #: What was given up before its time because a bound was reached, by reason.
     drops: Counter[str]
+
+    #: Says of a channel whether this process has a use for its messages; ``None``: for all. Of
+    #: others that another process wrote, the feed may have ``Message.is_trace`` instead.
+    wanted: Container[str] | None
 
     async def open(self, feed: Feed) -> int:
         """Start, and return the id of the newest message (0 when there is none).

@@ -7,7 +7,7 @@ import heapq
 import time
 from asyncio import Future
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from tidewire.log.engine import Change, Feed, Floor, page_of
@@ -62,6 +62,7 @@ class MemoryEngine:
         self.epoch = new_epoch()
         self.namespaces = namespaces
         self.drops: Counter[str] = Counter()
+        self.wanted: Container[str] | None = None
         self._key_window = idempotency_window
         self._clock = clock
         self._channels: dict[str, _Channel] = {}

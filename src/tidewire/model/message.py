@@ -51,7 +51,7 @@ class Message(msgspec.Struct, eq=False, gc=False):
     ``expires`` is when it is withdrawn, Unix ms; 0: with the rest of its channel. ``deliveries``
     counts how often a consumer was sent it, this time included. With ``gap`` this is no message
     but a record in its place: all of the channel up to and including ``id`` is gone, for the
-    reason it names; ``seq`` is 0 and there is no data.
+    reason it names; ``seq`` is 0 and there is no data. Without either it ``is_trace``.
 
     A struct of msgspec: cheaper to make than an object of a Python class, and without a place
     in the garbage collector's rounds.
@@ -119,6 +119,11 @@ class Message(msgspec.Struct, eq=False, gc=False):
                 )
             envelope = self.made_envelope = b"".join(parts)
         return envelope
+
+    @property
+    def is_trace(self) -> bool:
+        """Whether this says only that there is a message, and where: nobody here wanted it."""
+        return not self.data and self.gap is None
 
     def is_withdrawn(self, now_ms: int) -> bool:
         """Whether its time to live was over by *now_ms*, or when it was emptied."""

@@ -20,14 +20,18 @@ _INTERNAL = Retention(10_000, 60_000_000)
 
 
 class Flow(NamedTuple):
-    """What a subscriber gets of a channel when it has fallen behind.
+    """How a channel's messages flow to its subscribers; what one gets that has fallen behind.
 
     ``catch_up``: all that history holds; ``latest``: the newest message, or with *conflate_by* the
     newest of each value of that header; ``disconnect``: the end of its connection.
+
+    Who has not fallen behind gets all, but may wait *coalesce* seconds for it: what comes meanwhile
+    is written with it.
     """
 
     policy: str = "catch_up"
     conflate_by: str | None = None
+    coalesce: float = 0.0
 
 
 _CATCH_UP = Flow()
@@ -58,6 +62,11 @@ class Namespaces:
             return self._default
         return self._by_name.get(namespace_of(channel), self._default)
 
+    @property
+    def coalesces(self) -> bool:
+        """Whether messages of any channel may wait for others."""
+        return any(flow.coalesce for flow in (self._flow, *self._flows.values()))
+
     def flow(self, channel: str) -> Flow:
-        """What is sent of *channel* to who has fallen behind."""
+        """How messages of *channel* flow."""
         return self._flows.get(namespace_of(channel), self._flow)

@@ -7,9 +7,14 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, Field
 
 from tidewire.settings.describe import Address, Allowed, Unit
-from tidewire.settings.kinds import DAY, TEN_YEARS, Bytes, Messages, Policy, Seconds
+from tidewire.settings.kinds import DAY, TEN_YEARS, Bytes, Messages, Names, Policy, Seconds
 from tidewire.settings.namespace import NamespaceSettings
-from tidewire.settings.values import ENGINE_FORMS, check_engine, check_namespace
+from tidewire.settings.values import (
+    ENGINE_FORMS,
+    check_auto_channels,
+    check_engine,
+    check_namespace,
+)
 
 
 class Log(BaseModel):
@@ -48,6 +53,23 @@ class Delivery(BaseModel):
             "the latest of each channel, or the end of its connection"
         ),
     ] = "catch_up"
+    coalesce: Annotated[
+        Seconds,
+        Field(
+            ge=0,
+            le=10,
+            description="how long a message may wait to be written with others, which spares a "
+            "large room most of its writes; 0 for not at all",
+        ),
+    ] = 0.0
+    auto_channels: Annotated[
+        Names,
+        AfterValidator(check_auto_channels),
+        Field(
+            description="joined to every subscription: @me for the user's own channels, @all for "
+            "everybody's, or names"
+        ),
+    ] = ()
     ack_wait: Annotated[
         Seconds,
         Field(gt=0, le=DAY, description="time to acknowledge a message until it comes again"),

@@ -33,6 +33,11 @@ class NamespaceSettings(BaseModel):
         Field(max_length=128, description="the header whose newest of each value `latest` keeps"),
         Allowed("a header's name"),
     ] = None
+    coalesce: Annotated[
+        float | None,
+        Unit("seconds"),
+        Field(ge=0, le=10, description="how long a message may wait to be written with others"),
+    ] = None
     allow_subscribe: Annotated[
         Who | None, Field(description="who may subscribe, and acknowledge what was received")
     ] = None

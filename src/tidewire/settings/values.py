@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from typing import Literal
 from urllib.parse import urlsplit
 
 ENGINE_FORMS = "memory:, sqlite:///relative.db or sqlite:////absolute.db"
+MOST_WORKERS = 256
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?")
+_CHANNEL = re.compile(r"[A-Za-z0-9_\-.:/@#]{1,255}")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_\-./@#]{1,254}")
 
 
@@ -85,4 +88,23 @@ def check_namespace(value: str) -> str:
     """The part of a channel's name before the first colon."""
     if not _NAMESPACE.fullmatch(value):
         raise ValueError("a namespace has 1 to 254 characters of A-Z a-z 0-9 _ - . / @ #")
+    return value
+
+
+def check_auto_channels(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of channels, @me among them, that every subscriber gets: so few of them."""
+    for name in value:
+        if not _CHANNEL.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a channel")
+    if len(value) > 16:
+        raise ValueError("every subscriber would have more than 16 channels")
+    return value
+
+
+def check_workers(value: object) -> int | Literal["auto"]:
+    """How many processes, or ``auto``; as strict as other settings are."""
+    if value == "auto":
+        return "auto"
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_WORKERS:
+        raise ValueError("no number of processes")
     return value
