@@ -81,9 +81,13 @@ def engine_of(settings: Settings) -> Engine:
             )
             for name, space in settings.namespaces.items()
         },
-        Flow(settings.slow_policy),
+        Flow(settings.slow_policy, None, settings.coalesce),
         {
-            name: Flow(space.slow_policy or settings.slow_policy, space.conflate_by)
+            name: Flow(
+                space.slow_policy or settings.slow_policy,
+                space.conflate_by,
+                settings.coalesce if space.coalesce is None else space.coalesce,
+            )
             for name, space in settings.namespaces.items()
         },
     )
