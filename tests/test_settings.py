@@ -251,6 +251,26 @@ def test_a_certificate_and_its_key_go_together(given: str, missing: str) -> None
     ]
 
 
+@pytest.mark.parametrize(("given", "taken"), [("1", 1), ("256", 256), ("auto", "auto")])
+def test_a_number_of_workers(given: str, taken: object) -> None:
+    assert load({"workers": given}, {}).settings.workers == taken
+
+
+@pytest.mark.parametrize("given", ["0", "257", "1.5", "true", "many", ""])
+def test_no_number_of_workers(given: str) -> None:
+    (problem,) = problems({"workers": given})
+    assert problem.endswith("it takes a whole number from 1 to 256, or auto")
+
+
+@pytest.mark.parametrize("workers", ["2", "auto"])
+def test_a_log_in_memory_is_for_one_worker(workers: str) -> None:
+    (problem,) = problems({"workers": workers}, {"TIDEWIRE_ENGINE": "memory:"})
+    shown = workers if workers == "2" else f'"{workers}"'
+    assert problem.startswith(f"workers: {shown} (from --workers): a log in memory")
+    assert "set engine to sqlite:///" in problem
+    assert load({"workers": "1", "engine": "memory:"}, {}).settings.workers == 1
+
+
 def test_cookies_are_not_for_every_page() -> None:
     [problem] = problems({"token_cookie": "session", "allowed_origins": "*"})
     assert problem.startswith('token_cookie: "session" (from --token-cookie): with * in allowed')

@@ -17,6 +17,7 @@ from tidewire.settings.describe import flag_name
 from tidewire.settings.keeping import Delivery, Log
 from tidewire.settings.kinds import CONFIG
 from tidewire.settings.reaching import Access, Listening
+from tidewire.settings.scaling import Scaling
 from tidewire.settings.values import is_loopback
 
 
@@ -41,12 +42,21 @@ class Other(BaseModel):
     ] = False
 
 
-SECTIONS: tuple[type[BaseModel], ...] = (Listening, Access, Log, Delivery, Limits, Timing, Other)
+SECTIONS: tuple[type[BaseModel], ...] = (
+    Listening,
+    Access,
+    Log,
+    Delivery,
+    Limits,
+    Timing,
+    Scaling,
+    Other,
+)
 """The groups of settings in the order in which people read them; a docstring is a heading."""
 
 
 # The bases stand in reverse because fields are collected from the last base to the first.
-class Settings(Other, Timing, Limits, Delivery, Log, Access, Listening):
+class Settings(Other, Scaling, Timing, Limits, Delivery, Log, Access, Listening):
     """The server's settings, validated as a whole before anything starts; frozen.
 
     ``Settings(port=0, engine="memory:")`` takes values as they are and reads neither the
@@ -112,5 +122,16 @@ class Settings(Other, Timing, Limits, Delivery, Log, Access, Listening):
                 "refuses_its_own_interval",
                 "it is above poll_interval, so clients that keep to the interval would be refused",
                 {"key": "min_poll_interval"},
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_workers(self) -> Self:
+        if self.engine == "memory:" and self.workers != 1:
+            raise PydanticCustomError(
+                "memory_of_one",
+                "a log in memory is one process's own; set engine to sqlite:///tidewire-data/"
+                "log.db (TIDEWIRE_ENGINE), which all workers share, or leave workers at 1",
+                {"key": "workers"},
             )
         return self
