@@ -15,7 +15,7 @@ from tidewire.access.counts import Counts
 from tidewire.access.origins import Origins, is_loopback
 from tidewire.access.paces import Meters, paces_of
 from tidewire.access.rates import rate_of
-from tidewire.hub import Consumers, Hub, SessionRecords
+from tidewire.hub import Consumers, Fleet, Hub, SessionRecords
 from tidewire.model import (
     Forbidden,
     MethodNotAllowed,
@@ -29,6 +29,7 @@ from tidewire.server.admitting import access_of
 from tidewire.server.doors import Doors
 from tidewire.server.identifying import take_credentials
 from tidewire.server.journal import failed
+from tidewire.server.load import Load
 from tidewire.server.request import Endpoint, HttpLimits, Request
 from tidewire.server.routes import ALWAYS_ANSWERED, options_of, routes_of
 from tidewire.server.turns import Turns
@@ -112,6 +113,8 @@ class App:
         self.poll_answers = polls.PollAnswers(hub)
         self.subscribers = subscribing.Subscribers()
         self.sessions = SessionRecords(hub.engine, settings.session_ttl)
+        self.load = Load(self)
+        self.fleet = Fleet(hub, self.load.describe)
         self.metrics = metrics.Metrics(self)
         #: What lets a page's requests bring cookies, and the page see the answers to those.
         self.cors_cookies = (
@@ -151,6 +154,7 @@ class App:
     def drain(self) -> None:
         """Answer what is held, end the streams, and take nothing new."""
         self.draining = True
+        self.fleet.announce()
         for connection in list(self.connections):
             connection.drain()
 

@@ -92,7 +92,7 @@ class _Counters(Collector):
         connections = GaugeMetricFamily(
             "tidewire_connections", "Open connections by what they are.", labels=["transport"]
         )
-        for transport, count in _by_transport(app).items():
+        for transport, count in by_transport(app).items():
             connections.add_metric([transport], count)
         yield connections
         sessions = GaugeMetricFamily(
@@ -143,7 +143,8 @@ class _Counters(Collector):
         yield breaker
 
 
-def _by_transport(app: App) -> Counter[str]:
+def by_transport(app: App) -> Counter[str]:
+    """How many connections there are, by what they are now."""
     counts = Counter(dict.fromkeys((*_TRANSPORTS.values(), "http"), 0))
     for connection in app.connections:
         kind = type(connection.stream or connection.pending)

@@ -160,17 +160,22 @@ async def _serve(settings: Settings) -> None:
         await hub.stop()
         raise StartError(str(error)) from error
     await app.access.revocations.load()
+    app.load.address = _address(listener, settings)
+    await app.fleet.start()
     hub.spawn(app.access.fetch_keys())
     if certificate is not None:
         certificate.watch(loop)
         loop.add_signal_handler(signal.SIGHUP, certificate.reload)
     server = await loop.create_server(_protocols(app, certificate), sock=listener, backlog=BACKLOG)
-    _tell_address(listener, settings)
+    # Scripts wait for this line.
+    sys.stdout.write(f"tidewire listening on {app.load.address}\n")
+    sys.stdout.flush()
     _spare_the_collector()
     shown = hide_passwords(settings.engine)
     logger.info("serving the log %s, epoch %s", shown, hub.engine.epoch)
     await stopping.wait()
     await _drain(app, server)
+    await app.fleet.stop()
     await app.access.close()
     if certificate is not None:
         certificate.stop()
@@ -190,13 +195,12 @@ def _protocols(app: App, certificate: Certificate | None) -> Callable[[], asynci
     return lambda: TlsLayer(certificate, secure(app))
 
 
-def _tell_address(listener: socket.socket, settings: Settings) -> None:
-    """Say where the server can be reached: scripts wait for this line."""
+def _address(listener: socket.socket, settings: Settings) -> str:
+    """Where the server can be reached."""
     scheme = "https" if settings.tls_certificate else "http"
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    sys.stdout.write(f"tidewire listening on {scheme}://{shown}:{port}{settings.path_prefix}\n")
-    sys.stdout.flush()
+    return f"{scheme}://{shown}:{port}{settings.path_prefix}"
 
 
 def _spare_the_collector() -> None:
