@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import random
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +26,18 @@ from tests.acceptance.subscribers import (
 from tests.faults.model import View
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator
 
     from tests.faults.model import Published
 
 RECONNECT = 0.01
 """Seconds between two tries."""
 
+Urls = str | Sequence[str]
+"""A server, or several with one log: each next connection goes to the next of them."""
+
+AWAY = ("engine_unavailable", "unavailable")
+"""Codes that say: nothing was published now, try again."""
 
 BROKEN = (ConnectionClosed, InvalidHandshake, InvalidMessage, OSError, EOFError, TimeoutError)
 
@@ -77,12 +83,13 @@ class Publisher:
             commands.append(command)
         return commands
 
-    async def over_http(self, url: str, *, count: int, pause: float) -> None:
+    async def over_http(self, urls: Urls, *, count: int, pause: float) -> None:
         """Publish single messages or batches over kept-alive connections."""
+        places = one_after_the_other(urls)
         todo: list[dict[str, Any]] = []
         while todo or not self.stop.is_set():
             try:
-                async with http_client(url) as client:
+                async with http_client(next(places)) as client:
                     client.timeout = httpx.Timeout(self._patience)
                     while todo or not self.stop.is_set():
                         todo = todo or self.commands(count)
@@ -94,15 +101,20 @@ class Publisher:
                 only_a_restart(error)
                 await asyncio.sleep(RECONNECT)
 
-    async def over_websocket(self, url: str, *, pause: float, at_once: int = 4) -> None:
-        """Publish over WebSocket, several commands under way at once; they go again in order."""
+    async def over_websocket(self, urls: Urls, *, pause: float, at_once: int = 4) -> None:
+        """Publish over WebSocket, several commands under way at once; they go again in order.
+
+        Where the log may be away for a moment ``at_once`` must be 1, or the order may be lost.
+        """
+        places = one_after_the_other(urls)
         waiting: dict[int, dict[str, Any]] = {}
         refs = itertools.count()
         options: dict[str, Any] = {"proxy": None, "ping_interval": None, "close_timeout": 0.1}
         options["open_timeout"] = self._patience
         while waiting or not self.stop.is_set():
             try:
-                async with connect(f"{url.replace('http', 'ws')}/ws", **options) as socket:
+                url = next(places).replace("http", "ws")
+                async with connect(f"{url}/ws", **options) as socket:
                     for ref, command in waiting.items():
                         await socket.send(json.dumps({"type": "publish", "ref": ref, **command}))
                     while waiting or not self.stop.is_set():
@@ -113,6 +125,9 @@ class Publisher:
                             await socket.send(json.dumps(command))
                         async with asyncio.timeout(self._patience):
                             answer = json.loads(await socket.recv())
+                        if answer["type"] == "error" and answer["code"] in AWAY:
+                            await asyncio.sleep(RECONNECT)
+                            break
                         if answer["type"] != "ready":
                             assert answer["type"] == "ok", answer
                             command = waiting.pop(answer["ref"])
@@ -185,12 +200,13 @@ class Subscriber:
         if envelope["type"] != "close":
             self.cursor = envelope.get("id") or self.cursor
 
-    async def listen(self, url: str) -> None:
+    async def listen(self, urls: Urls) -> None:
         """Receive for ever."""
+        places = one_after_the_other(urls)
         async with AsyncExitStack() as open_streams:
             while True:
                 transport = next(self._transports)
-                stream = Stream(url, transport, self.view.channels, **self.start())
+                stream = Stream(next(places), transport, self.view.channels, **self.start())
                 silent = open_streams.pop_all()
                 open_streams.push_async_callback(stream.close)
                 left = self._choice.randint(10, 120)
@@ -206,6 +222,11 @@ class Subscriber:
                     await asyncio.sleep(RECONNECT)
                 finally:
                     await silent.aclose()
+
+
+def one_after_the_other(urls: Urls) -> Iterator[str]:
+    """Where each next connection goes to."""
+    return itertools.cycle([urls] if isinstance(urls, str) else urls)
 
 
 def only_a_restart(error: Exception) -> None:

@@ -1,4 +1,8 @@
-"""One fault, one server, clients of every kind on a bad network, and a verdict on each."""
+"""One fault, clients of every kind on a bad network, and a verdict on each.
+
+They have one server, or the nodes of one log: then each connection goes to another node than the
+last one.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +105,7 @@ async def warm_up(server: ServerProcess) -> str:
 
 
 class Run:
-    """Publishers and subscribers of one server, each behind a faulty proxy of its own.
+    """Publishers and subscribers, each with a faulty proxy of its own before each of the servers.
 
     ``kind`` is what the subscribers are, and without ``keys`` publishers publish again without
     saying so: that is for clients that are wrong on purpose.
@@ -109,7 +113,7 @@ class Run:
 
     def __init__(
         self,
-        server: ServerProcess,
+        servers: Sequence[ServerProcess],
         fault: str,
         *,
         seed: str,
@@ -118,7 +122,7 @@ class Run:
         keys: bool = True,
         heals_within: float = HEALS_WITHIN,
     ) -> None:
-        self.server = server
+        self.servers = servers
         self.fault = fault
         self.seed = seed
         self.lanes = lanes
@@ -127,8 +131,8 @@ class Run:
         self.pace = PACES.get(fault, Pace())
         self.published = Published()
         self.stop = asyncio.Event()
-        self.most_memory = 0
-        self.proxies: dict[str, FaultyProxy] = {}
+        self.most_memory = [0] * len(servers)
+        self.proxies: dict[str, list[FaultyProxy]] = {}
         self.subscribers = {
             lane: kind(
                 SHORT if lane == "short history" else KEPT,
@@ -142,20 +146,24 @@ class Run:
     async def perform(self) -> Outcome:
         """Run until every subscriber has had enough faults; heal the network; judge."""
         # A cursor, not the start: the start of a channel that keeps little moves without a gap.
-        start = await warm_up(self.server)
+        starts = [await warm_up(server) for server in self.servers]
         for subscriber in self.subscribers.values():
-            subscriber.cursor = start
-        await until(lambda: not self.server.connections())
-        before = footprint(self.server)
+            subscriber.cursor = starts[-1]
+        await until(lambda: not any(server.connections() for server in self.servers))
+        before = [footprint(server) for server in self.servers]
         async with AsyncExitStack() as stack:
             for name in (*PUBLISHERS, *self.lanes):
-                proxy = FaultyProxy(
-                    self.server.address,
-                    self.fault,
-                    seed=f"{self.seed} {name}",
-                    most_bytes=3_000 if name in PUBLISHERS else 12_000,
-                )
-                self.proxies[name] = await stack.enter_async_context(proxy)
+                proxies: list[FaultyProxy] = []
+                for server in self.servers:
+                    proxy = FaultyProxy(
+                        server.address,
+                        self.fault,
+                        seed=f"{self.seed} {name}",
+                        most_bytes=3_000 if name in PUBLISHERS else 12_000,
+                        beside=proxies[0] if proxies else None,
+                    )
+                    proxies.append(await stack.enter_async_context(proxy))
+                self.proxies[name] = proxies
             took = await self._run()
         with contextlib.suppress(AssertionError):
             await until(lambda: self._at_rest(before), within=SETTLES_WITHIN)
@@ -167,31 +175,40 @@ class Run:
             )
         )
         for lane in self.lanes:
-            outcome.injected[lane] = self.proxies[lane].injected
+            outcome.injected[lane] = self._injected(lane)
             judge_healing(outcome.verdicts[lane], took.get(lane), within=self.heals_within)
-        outcome.injected[EVERYBODY] = sum(
-            (self.proxies[name].injected for name in PUBLISHERS), Counter[str]()
-        )
-        judge_server(
-            outcome.verdicts[EVERYBODY],
-            before,
-            footprint(self.server),
-            most=self.most_memory,
-            allowed=ALLOWED_GROWTH + 3 * len(self.published.attempts) * self.pace.text,
-        )
+        outcome.injected[EVERYBODY] = self._injected(*PUBLISHERS)
+        for server, first, most in zip(self.servers, before, self.most_memory, strict=True):
+            judge_server(
+                outcome.verdicts[EVERYBODY],
+                first,
+                footprint(server),
+                most=most,
+                allowed=ALLOWED_GROWTH + 3 * len(self.published.attempts) * self.pace.text,
+            )
         return outcome
+
+    def _injected(self, *names: str) -> Counter[str]:
+        """What has happened to these clients."""
+        return sum((self.proxies[name][0].injected for name in names), Counter[str]())
+
+    def _urls(self, name: str) -> list[str]:
+        """Where a client connects to: to one after the other, and not all to the first at first."""
+        urls = [proxy.url for proxy in self.proxies[name]]
+        first = list(self.proxies).index(name) % len(urls)
+        return urls[first:] + urls[:first]
 
     async def _run(self) -> dict[str, float]:
         """Let the clients run; return how long each took to catch up after the healing."""
         publishing = [asyncio.create_task(work) for work in self._publishers()]
         listening = [
-            asyncio.create_task(subscriber.listen(self.proxies[lane].url))
+            asyncio.create_task(subscriber.listen(self._urls(lane)))
             for lane, subscriber in self.subscribers.items()
         ]
         tasks = [*publishing, *listening]
         try:
             await until(lambda: self._enough() or failed(tasks), within=MOST_SECONDS)
-            for proxy in self.proxies.values():
+            for proxy in itertools.chain(*self.proxies.values()):
                 proxy.heal()
             self.stop.set()
             healed = time.monotonic()
@@ -222,14 +239,15 @@ class Run:
             )
             for name in PUBLISHERS
         )
-        yield single.over_http(self.proxies[single.name].url, count=1, pause=0.01)
-        yield batch.over_http(self.proxies[batch.name].url, count=8, pause=0.03)
-        yield socket.over_websocket(self.proxies[socket.name].url, pause=0.005)
+        yield single.over_http(self._urls(single.name), count=1, pause=0.01)
+        yield batch.over_http(self._urls(batch.name), count=8, pause=0.03)
+        yield socket.over_websocket(self._urls(socket.name), pause=0.005)
 
     def _enough(self) -> bool:
-        self.most_memory = max(self.most_memory, self.server.resident_memory())
+        memory = [server.resident_memory() for server in self.servers]
+        self.most_memory = list(map(max, self.most_memory, memory))
         return len(self.published.acknowledged) >= MESSAGES and all(
-            self.proxies[lane].injected.total() >= FAULTS_EACH for lane in self.lanes
+            self._injected(lane).total() >= FAULTS_EACH for lane in self.lanes
         )
 
     def _caught_up(self, lane: str) -> bool:
@@ -237,9 +255,11 @@ class Run:
         newest = max(m for m in self.published.acknowledged.values() if m.channel in view.channels)
         return any(message >= newest for message in view.messages[-1:])
 
-    def _at_rest(self, before: Footprint) -> bool:
-        now = footprint(self.server)
-        return not now.connections and now.descriptors <= before.descriptors
+    def _at_rest(self, before: list[Footprint]) -> bool:
+        return all(
+            not now.connections and now.descriptors <= first.descriptors
+            for now, first in zip(map(footprint, self.servers), before, strict=True)
+        )
 
 
 async def end(tasks: list[asyncio.Task[None]]) -> None:

@@ -237,7 +237,9 @@ class FaultyProxy(TcpProxy):
     """Lets ``fault``, a key of ``FAULTS``, happen to every connection until ``heal`` is called.
 
     A fault mostly comes within the first ``most_bytes`` of a connection, and slow ones have at
-    most ``most_rate`` bytes a second. ``injected`` counts what has happened.
+    most ``most_rate`` bytes a second. ``injected`` counts what has happened. One proxy may stand
+    ``beside`` another, before another server: they count together, and what is held in the one can
+    be overtaken through the other.
     """
 
     def __init__(
@@ -248,17 +250,18 @@ class FaultyProxy(TcpProxy):
         seed: str,
         most_bytes: int = 4_000,
         most_rate: float = 300_000,
+        beside: FaultyProxy | None = None,
     ) -> None:
         # A small buffer, so that the server feels it when bytes are held here.
         super().__init__(target, receive_buffer=8_192)
         self.most_bytes = most_bytes
         self.most_rate = most_rate
-        self.injected: Counter[str] = Counter()
+        self.injected: Counter[str] = Counter() if beside is None else beside.injected
         self.healed = asyncio.Event()
-        self.held: list[Overtaken] = []
+        self.held: list[Overtaken] = [] if beside is None else beside.held
         self._fault = FAULTS[fault]
         self._seed = seed
-        self._numbers = itertools.count()
+        self._numbers = itertools.count() if beside is None else beside._numbers
 
     def heal(self) -> None:
         """From now on nothing happens any more, to no connection."""

@@ -42,7 +42,7 @@ class WithOldCursor(Subscriber):
 async def run(start: StartServer, fault: str, *, kind: type[Subscriber], keys: bool) -> Outcome:
     """A short run with broken clients; some of them never catch up."""
     run = Run(
-        start(**SETTINGS), fault, seed="broken", lanes=LANES, kind=kind, keys=keys, heals_within=1
+        [start(**SETTINGS)], fault, seed="broken", lanes=LANES, kind=kind, keys=keys, heals_within=1
     )
     return await run.perform()
 
