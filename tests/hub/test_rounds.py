@@ -311,6 +311,14 @@ def test_internal_messages_are_heard_in_the_order_of_the_log(world: World) -> No
     assert subscriber.ids == [ids[1]]
 
 
+def test_what_the_servers_tell_each_other_is_not_counted(world: World) -> None:
+    world.hub.listen("!nodes", lambda _: None)
+    join(world, 1, "a")
+    world.publish("a", "!nodes", "b", "!nodes")
+    world.settle()
+    assert world.hub.messages == 2
+
+
 def test_a_listener_may_move_sessions_whose_round_is_under_way(world: World) -> None:
     """It is called when the round's shares are made, so nobody loses what came before it."""
     subscribers = join(world, 5, "a")

@@ -64,7 +64,7 @@ class Hub:
         self.answers = Answers()  # to what was appended
         self.recent = Recent(0, engine.namespaces)
         self.position = 0
-        self.messages = 0  # that came from the log
+        self.messages = 0  # that came from the log, without those of the servers' own
         self.slow_sessions = 0
         self.drops: Counter[str] = Counter()  # by reason
         self.behind: set[Session] = set()  # all that are not live
@@ -173,7 +173,6 @@ class Hub:
         self._ticking = False
         if self._fed:
             fed, self._fed = self._fed, []
-            self.messages += len(fed)
             holes = self._sequences.holes(fed)
             self.recent.extend(fed)
             for hole in holes:
@@ -231,6 +230,7 @@ class Hub:
         if holes and holes[0].before == unsent[0].id:
             self._go_around(holes.popleft())
         upto = holes[0].before if holes else _NEVER
+        count = len(unsent)
         while unsent and size < ROUND_BYTES and unsent[0].id < upto:
             message = unsent[0]
             audiences = by_channel.get(message.channel)
@@ -244,6 +244,7 @@ class Hub:
             self.position = message.id
             if audiences is None:
                 if message.channel in self._listeners:
+                    self.messages -= 1  # it is the servers' own
                     self._early.append(partial(self._hear, message))
                 continue
             for audience in audiences:
@@ -253,6 +254,7 @@ class Hub:
                 else:
                     share.append(message)
         last = self.position
+        self.messages += count - len(unsent)
         # The smallest first: a few who hold a channel of their own do not wait for a crowd.
         for audience, messages in sorted(shares.items(), key=_size):
             self._give_share(audience, messages, base, last)
