@@ -17,7 +17,7 @@ from tests.faults.requests import Requests, answer_of
 from tests.tcp_proxy import Peer, TcpProxy
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Iterator
 
     from tests.tcp_proxy import Write
 
@@ -261,7 +261,7 @@ class FaultyProxy(TcpProxy):
         self.held: list[Overtaken] = [] if beside is None else beside.held
         self._fault = FAULTS[fault]
         self._seed = seed
-        self._numbers = itertools.count() if beside is None else beside._numbers
+        self._numbers: Iterator[int] = itertools.count() if beside is None else beside._numbers
 
     def heal(self) -> None:
         """From now on nothing happens any more, to no connection."""

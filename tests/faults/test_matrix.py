@@ -34,7 +34,7 @@ def outcome(
     fault, engine = request.param
     url = engine_url(engine, tmp_path_factory.mktemp("log"))
     server = start_shared(engine=url, **SETTINGS)
-    outcome = asyncio.run(Run(server, fault, seed=fault).perform())
+    outcome = asyncio.run(Run([server], fault, seed=fault).perform())
     server.terminate()
     assert server.wait() == 0
     report.add(f"{fault}, {engine}", outcome)
