@@ -14,7 +14,7 @@ PACKAGE = ROOT / "src" / "tidewire"
 
 LAYERS = {
     "model": set[str](),
-    "settings": set[str](),
+    "settings": {"log"},  # of it the form of its addresses
     "access": {"model", "log"},
     "log": {"model"},
     "uploads": {"model", "log"},

@@ -98,6 +98,8 @@ def test_the_variable_of_the_other_commands_is_known(directory: Path) -> None:
         ("path_prefix", "", ""),
         ("path_prefix", "/a/b-c", "/a/b-c"),
         ("engine", "sqlite:////var/lib/tidewire/log.db", "sqlite:////var/lib/tidewire/log.db"),
+        ("engine", "rediss://:secret@cache/1", "rediss://:secret@cache/1"),
+        ("engine", "redis+cluster://a,b:7000?prefix=x", "redis+cluster://a,b:7000?prefix=x"),
         ("host", "::1", "::1"),
         ("host", "localhost", "localhost"),
         ("namespaces", '{"chat":{"history_size":5}}', {"chat": NamespaceSettings(history_size=5)}),
@@ -279,7 +281,18 @@ def test_cookies_are_not_for_every_page() -> None:
 @pytest.mark.parametrize(
     ("engine", "why"),
     [
-        ("redis://localhost", "no such engine"),
+        ("mysql://localhost", "no such engine"),
+        ("redisx://localhost", "no such engine"),
+        ("valkey://localhost", "a Valkey server is named as a Redis is, redis://"),
+        (
+            "redis://a,b",
+            "redis:// takes one server; several are redis+sentinel:// or redis+cluster://",
+        ),
+        (
+            "redis+sentinel://a",
+            "redis+sentinel:// needs the name of what the sentinels watch: add ?master=NAME",
+        ),
+        ("redis://a/x", "the database is a whole number from 0 to 1000000, not 'x'"),
         ("sqlite://log.db", "no such engine"),
         ("memory", "no such engine"),
         ("", "no such engine"),
@@ -293,7 +306,10 @@ def test_another_engine_names_the_allowed_forms(engine: str, why: str) -> None:
     [problem] = problems({}, {"TIDEWIRE_ENGINE": engine})
     assert problem == (
         f'engine: "{engine}" (from TIDEWIRE_ENGINE) is not allowed ({why}); '
-        "it takes memory:, sqlite:///relative.db or sqlite:////absolute.db"
+        "it takes memory:, sqlite:///relative.db, sqlite:////absolute.db, "
+        "redis://HOST:PORT/DATABASE, redis+unix:///PATH, "
+        "redis+sentinel://HOST:PORT,HOST:PORT?master=NAME or "
+        "redis+cluster://HOST:PORT,HOST:PORT (with rediss instead of redis: encrypted)"
     )
 
 
@@ -504,6 +520,19 @@ def test_the_effective_file_parses_back_to_the_settings(directory: Path) -> None
     assert "port = 1 " in text
     for comment in ("# --port", "# TIDEWIRE_POLL_INTERVAL", "# default", "# --namespaces"):
         assert comment in text
+
+
+def test_the_password_of_the_engine_is_not_shown() -> None:
+    loaded = load({"engine": "redis://app:very-secret@cache/1"}, {})
+    text = effective_file(loaded)
+    assert 'engine = "redis://app:***@cache/1"' in text
+    assert "very-secret" not in text
+    environ = {"TIDEWIRE_ENGINE": "redis://:very-secret@cache/x"}
+    [problem] = problems({}, environ)
+    assert problem.startswith(
+        'engine: "redis://:***@cache/x" (from TIDEWIRE_ENGINE) is not allowed'
+    )
+    assert "very-secret" not in problem
 
 
 @pytest.mark.parametrize("value", ["", 'a"b\\c', "tab\tline\nbell\x07del\x7f", "ä→😀", " "])

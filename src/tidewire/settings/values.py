@@ -7,7 +7,11 @@ import re
 from typing import Literal
 from urllib.parse import urlsplit
 
-ENGINE_FORMS = "memory:, sqlite:///relative.db or sqlite:////absolute.db"
+ENGINE_FORMS = (
+    "memory:, sqlite:///relative.db, sqlite:////absolute.db, redis://HOST:PORT/DATABASE, "
+    "redis+unix:///PATH, redis+sentinel://HOST:PORT,HOST:PORT?master=NAME or "
+    "redis+cluster://HOST:PORT,HOST:PORT (with rediss instead of redis: encrypted)"
+)
 MOST_WORKERS = 256
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?")
 _CHANNEL = re.compile(r"[A-Za-z0-9_\-.:/@#]{1,255}")
@@ -46,6 +50,8 @@ def check_engine(value: str) -> str:
     """The address of a log: :data:`ENGINE_FORMS`."""
     if value == "memory:":
         return value
+    if value.startswith(("redis", "valkey")):
+        return _check_redis(value)
     path = value.removeprefix("sqlite:///")
     if path == value:
         raise ValueError("no such engine")
@@ -55,6 +61,18 @@ def check_engine(value: str) -> str:
         raise ValueError("for a log in memory write memory:")
     if path.endswith("/") or "\0" in path:
         raise ValueError("that is no path of a file")
+    return value
+
+
+def _check_redis(value: str) -> str:
+    # Here, because whoever has no Redis need not wait for it.
+    from tidewire.log.redis_address import is_redis, parse_address
+
+    if value.startswith("valkey"):
+        raise ValueError("a Valkey server is named as a Redis is, redis://")
+    if not is_redis(value):
+        raise ValueError("no such engine")
+    parse_address(value)
     return value
 
 
