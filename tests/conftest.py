@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
 from hypothesis import settings
 
+from tests.redis_server import RedisServer
 from tests.server_process import ServerProcess, start_server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 # Hypothesis: the same examples in every run, however slow the machine.
@@ -76,6 +78,20 @@ def start_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServ
 def server(start_shared: StartServer) -> ServerProcess:
     """One server with the default settings, in memory, shared by the tests of one file."""
     return start_shared()
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis for all tests that do it no harm; each has a log of its own there."""
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_log(redis: RedisServer) -> Callable[[], str]:
+    """Names a new log on the Redis of all tests, as ``--engine`` takes it."""
+    numbers = itertools.count(1)
+    return lambda: redis.engine(prefix=f"test-{next(numbers)}")
 
 
 @pytest.fixture(params=["memory", "sqlite"])

@@ -10,9 +10,8 @@ import contextlib
 import secrets
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote
 
-from tests.redis_server import HOST, RedisServer, wait_for
+from tests.redis_server import HOST, RedisServer, engine_url, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,12 +76,10 @@ class SentinelGroup:
         known = dict(zip(facts[::2], facts[1::2], strict=True))
         return (known["num-slaves"], known["num-other-sentinels"]) == ("1", "2")
 
-    @property
-    def url(self) -> str:
-        """The address as ``--engine`` takes it, without a database."""
-        password = f":{quote(self.password, safe='')}@" if self.password else ""
-        hosts = ",".join(f"{HOST}:{sentinel.port}" for sentinel in self.sentinels)
-        return f"redis+sentinel://{password}{hosts}/{MASTER}"
+    def engine(self, **options: object) -> str:
+        """What ``--engine`` takes for a log here; *options* stand behind the question mark."""
+        options["master"] = MASTER
+        return engine_url("redis+sentinel", self.sentinels, self.password, options)
 
     @property
     def master(self) -> RedisServer:
@@ -156,12 +153,9 @@ class RedisCluster:
             for server in running
         )
 
-    @property
-    def url(self) -> str:
-        """The address as ``--engine`` takes it; two of the servers are named."""
-        password = f":{quote(self.password, safe='')}@" if self.password else ""
-        hosts = ",".join(f"{HOST}:{server.port}" for server in self.servers[:2])
-        return f"redis+cluster://{password}{hosts}"
+    def engine(self, **options: object) -> str:
+        """What ``--engine`` takes for a log here; two of the servers are named."""
+        return engine_url("redis+cluster", self.servers[:2], self.password, options)
 
     def masters(self) -> list[RedisServer]:
         """Those that are masters now, of their own knowledge."""

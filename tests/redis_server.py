@@ -17,10 +17,10 @@ import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from io import BufferedReader
 
     from tests.certificates import Authority
@@ -157,11 +157,13 @@ class RedisServer:
         """Host and port."""
         return HOST, self.port
 
-    @property
-    def url(self) -> str:
-        """The address as ``--engine`` takes it, without a database."""
-        password = f":{quote(self.password, safe='')}@" if self.password else ""
-        return f"redis{'' if self._authority is None else 's'}://{password}{HOST}:{self.port}"
+    def engine(self, **options: object) -> str:
+        """What ``--engine`` takes for a log here; *options* stand behind the question mark."""
+        scheme = "redis"
+        if self._authority is not None:
+            scheme = "rediss"
+            options["ca"] = self._authority.file
+        return engine_url(scheme, [self], self.password, options)
 
     @property
     def running(self) -> bool:
@@ -234,6 +236,16 @@ class RedisServer:
         """Kill it, and leave its log where pytest shows it with a failure."""
         self.kill()
         print(f"redis {self.port}, {self.directory}:\n{self.log()}")
+
+
+def engine_url(
+    scheme: str, servers: Iterable[RedisServer], password: str, options: Mapping[str, object]
+) -> str:
+    """A log on Redis as ``--engine`` takes it."""
+    credentials = f":{quote(password, safe='')}@" if password else ""
+    hosts = ",".join(f"{HOST}:{server.port}" for server in servers)
+    query = f"?{urlencode(options)}" if options else ""
+    return f"{scheme}://{credentials}{hosts}{query}"
 
 
 def wait_for(holds: Callable[[], object], *, within: float = START_TIMEOUT) -> None:
