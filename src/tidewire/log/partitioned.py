@@ -1,0 +1,403 @@
+"""One log out of several: each keeps a share of the channels, and all have one order.
+
+Theory of operation
+===================
+
+A channel belongs to one *partition*, by its name. Partition k of n gives the ids that leave the
+remainder k when divided by n, so no two give the same one, and like every log each gives them in
+the order of time. What is missing is that a partition may still give an id below one that another
+has given already. A *mark* settles that: a partition that is told to mark an id gives only greater
+ones from then on, and says so in its feed, behind everything below it.
+
+A message is handed on when all partitions are known to have nothing more to say below it:
+
+    partition 0:   3    9         mark 20            each partition is known up to its newest
+    partition 1:      7    mark 20                   message or mark; all together up to the
+    partition 2:            14                       least of these: here 14
+                   3  7  9  14 ──▶ the feed
+
+So the feed, cursors and gaps are those of one log, on every node alike, and a cursor stays one
+short number. The node that has appended asks the other partitions for their marks; that costs them
+one small step for each group of appends, whatever their number, and the answer one more round trip.
+Others ask only if that does not happen for a moment.
+
+What it costs: a partition that is away holds up the order, so nothing is handed on until it is back
+(reading the past of channels in other partitions goes on). And what one call appends to
+several partitions is whole or not at all in each of them, not over all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import heapq
+import zlib
+from asyncio import Future
+from collections import Counter, deque
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol, cast
+
+from tidewire.log.engine import Change, Engine, Feed
+from tidewire.model import Draft, EngineUnavailable, Gap, Message, Page, Receipt, Since
+
+GRACE_SECONDS = 0.01
+"""So long the node that has appended has time to ask for the marks itself."""
+AGAIN_SECONDS = 0.5
+ANSWER_SECONDS = 5.0
+"""An append that is not in order by then fails, though its partition holds it."""
+
+
+class Partition(Engine, Protocol):
+    """A log that shares the order of ids with others."""
+
+    #: Called with an id when the feed has brought everything up to it, and nothing more can
+    #: come there; set before ``open``. Every message of the feed says so, too, by itself.
+    marked: Callable[[int], None]
+
+    def mark(self, id: int) -> Future[None]:
+        """Give no id up to *id* from now on; ``marked`` is called on all nodes.
+
+        It fails with ``EngineUnavailable`` when the storage cannot be reached.
+        """
+        ...
+
+
+class _Lane:
+    """A partition, what it has fed that is not handed on yet, and up to where it is known."""
+
+    __slots__ = ("asked", "engine", "known", "waiting")
+
+    def __init__(self, engine: Partition) -> None:
+        self.engine = engine
+        self.waiting: deque[Message] = deque()
+        self.known = 0
+        self.asked = 0  # for a mark up to here
+
+
+class Partitioned:
+    """An ``Engine`` over *partitions*, of which there are at least two, in their order."""
+
+    def __init__(self, partitions: Sequence[Partition]) -> None:
+        self.epoch = ""
+        self.namespaces = partitions[0].namespaces
+        self.drops: Counter[str] = Counter()
+        self._lanes = [_Lane(partition) for partition in partitions]
+        self._wanted: Container[str] | None = None
+        self._feed: Feed | None = None
+        self._emitted = 0  # everything up to here was handed on
+        # By the id that must have been handed on, with when they came: what waits to be answered.
+        self._answers: list[tuple[int, int, float, Future[Any], object]] = []
+        self._number = 0
+        self._to_mark = 0  # at the end of this turn of the loop
+        self._nudge: asyncio.TimerHandle | None = None
+        self._watch: asyncio.TimerHandle | None = None
+
+    @property
+    def wanted(self) -> Container[str] | None:
+        """As of an engine."""
+        return self._wanted
+
+    @wanted.setter
+    def wanted(self, wanted: Container[str] | None) -> None:
+        self._wanted = wanted
+        for lane in self._lanes:
+            lane.engine.wanted = wanted
+
+    async def open(self, feed: Feed) -> int:
+        self._loop = asyncio.get_running_loop()
+        for lane in self._lanes:
+            lane.engine.drops = self.drops
+            lane.engine.marked = partial(self._marked, lane)
+        try:
+            heads = await asyncio.gather(
+                *(lane.engine.open(partial(self._fed, lane)) for lane in self._lanes)
+            )
+        except EngineUnavailable:
+            for lane in self._lanes:
+                await lane.engine.close()
+            raise
+        self.epoch = _epoch_of([lane.engine.epoch for lane in self._lanes])
+        self._emitted = head = max(heads)
+        if head:
+            await self._settle(head)
+        self._feed = feed
+        self._hand_on()
+        return head
+
+    async def close(self) -> None:
+        self._feed = None
+        for timer in (self._nudge, self._watch):
+            if timer is not None:
+                timer.cancel()
+        await asyncio.gather(*(lane.engine.close() for lane in self._lanes))
+        for *_, future, _ in self._answers:
+            if not future.done():
+                future.set_exception(EngineUnavailable("the log is closed"))
+        self._answers.clear()
+
+    # The order
+
+    def _fed(self, lane: _Lane, messages: list[Message]) -> None:
+        lane.waiting.extend(messages)
+        self._marked(lane, messages[-1].id)
+
+    def _marked(self, lane: _Lane, id: int) -> None:
+        if id > lane.known:
+            lane.known = id
+            self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Hand on what is in order by now."""
+        if self._feed is None:
+            return
+        low = min(lane.known for lane in self._lanes)
+        if low > self._emitted:
+            ready: list[Message] = []
+            for lane in self._lanes:
+                waiting = lane.waiting
+                while waiting and waiting[0].id <= low:
+                    message = waiting.popleft()
+                    if message.id > self._emitted:
+                        ready.append(message)
+            self._emitted = low
+            if ready:
+                ready.sort(key=_by_id)
+                self._feed(ready)
+            while self._answers and self._answers[0][0] <= low:
+                _, _, _, future, answer = heapq.heappop(self._answers)
+                if not future.done():
+                    future.set_result(answer)
+        if self._nudge is None and any(lane.waiting for lane in self._lanes):
+            self._nudge = self._loop.call_later(GRACE_SECONDS, self._nudged)
+
+    def _nudged(self) -> None:
+        """What has come from others is not in order yet: whoever appended it may be gone."""
+        self._nudge = None
+        waiting = [lane.waiting[-1].id for lane in self._lanes if lane.waiting]
+        if waiting:
+            self._ask_for_marks(max(waiting))
+            self._nudge = self._loop.call_later(AGAIN_SECONDS, self._nudged)
+
+    def _ask_for_marks(self, id: int) -> None:
+        """Have all partitions that may still give ids up to *id* say that they do not.
+
+        They are asked at the end of this turn of the loop: answers come in groups.
+        """
+        if not self._to_mark:
+            self._loop.call_soon(self._send_marks)
+        self._to_mark = max(self._to_mark, id)
+
+    def _send_marks(self) -> None:
+        id, self._to_mark = self._to_mark, 0
+        for lane in self._lanes:
+            if max(lane.known, lane.asked) < id:
+                lane.asked = id
+                lane.engine.mark(id).add_done_callback(partial(self._asked, lane))
+
+    def _asked(self, lane: _Lane, mark: Future[None]) -> None:
+        if mark.cancelled() or mark.exception() is not None:
+            lane.asked = 0  # it is asked again by the next append, or nudge
+
+    async def _settle(self, id: int) -> None:
+        """Wait until no partition gives ids up to *id* any more.
+
+        Raises:
+            EngineUnavailable: if one cannot be reached.
+        """
+        await asyncio.gather(*(lane.engine.mark(id) for lane in self._lanes if lane.known < id))
+
+    # Writing
+
+    def append(self, drafts: Sequence[Draft]) -> Future[list[Receipt]]:
+        shares: dict[int, list[Draft]] = {}
+        for draft in drafts:
+            shares.setdefault(self._number_of(draft.channel), []).append(draft)
+        future: Future[list[Receipt]] = self._loop.create_future()
+        if not shares:
+            future.set_result([])
+            return future
+        appends = {
+            number: self._lanes[number].engine.append(share) for number, share in shares.items()
+        }
+        if len(appends) == 1:
+            [append] = appends.values()
+            append.add_done_callback(partial(self._appended, future))
+        else:
+            numbers = [self._number_of(draft.channel) for draft in drafts]
+            gathered = asyncio.gather(*appends.values(), return_exceptions=True)
+            gathered.add_done_callback(partial(self._all_appended, future, numbers, list(appends)))
+        return future
+
+    def _appended(self, future: Future[list[Receipt]], append: Future[list[Receipt]]) -> None:
+        if future.done():
+            return
+        error = append.exception()
+        if error is not None:
+            future.set_exception(error)
+            return
+        receipts = append.result()
+        self._answer(future, max(receipt.id for receipt in receipts), receipts)
+
+    def _all_appended(
+        self,
+        future: Future[list[Receipt]],
+        numbers: list[int],
+        asked: list[int],
+        gathered: Future[list[list[Receipt] | BaseException]],
+    ) -> None:
+        if future.done():
+            return
+        answers: dict[int, Iterable[Receipt]] = {}
+        for number, answer in zip(asked, gathered.result(), strict=True):
+            if isinstance(answer, BaseException):
+                future.set_exception(answer)
+                return
+            answers[number] = iter(answer)
+        receipts = [next(cast("Any", answers[number])) for number in numbers]
+        self._answer(future, max(receipt.id for receipt in receipts), receipts)
+
+    def purge(self, channel: str, *, forget: bool) -> Future[Receipt]:
+        future: Future[Receipt] = self._loop.create_future()
+
+        def purged(inner: Future[Receipt]) -> None:
+            if future.done():
+                return
+            error = inner.exception()
+            if error is not None:
+                future.set_exception(error)
+            else:
+                self._answer(future, inner.result().id, inner.result())
+
+        self._engine_of(channel).purge(channel, forget=forget).add_done_callback(purged)
+        return future
+
+    def _answer(self, future: Future[Any], id: int, answer: object) -> None:
+        """Answer *future* once everything up to *id* was handed on."""
+        if id <= self._emitted:
+            future.set_result(answer)
+            return
+        self._number += 1
+        entry = (id, self._number, self._loop.time() + ANSWER_SECONDS, future, answer)
+        heapq.heappush(self._answers, entry)
+        self._ask_for_marks(id)
+        if self._watch is None:
+            self._watch = self._loop.call_later(ANSWER_SECONDS, self._look_at_answers)
+
+    def _look_at_answers(self) -> None:
+        """Fail those that have waited too long."""
+        now = self._loop.time()
+        late = [entry for entry in self._answers if entry[2] <= now]
+        if late:
+            self._answers = [entry for entry in self._answers if entry[2] > now]
+            heapq.heapify(self._answers)
+            for *_, future, _ in late:
+                if not future.done():
+                    future.set_exception(EngineUnavailable("a partition of the log is away"))
+        self._watch = None
+        if self._answers:
+            wait = min(entry[2] for entry in self._answers) - now
+            self._watch = self._loop.call_later(wait, self._look_at_answers)
+
+    # Reading
+
+    async def read(self, after: Mapping[str, int], upto: int, limit: int, max_bytes: int) -> Page:
+        shares: dict[int, dict[str, int]] = {}
+        for channel, position in after.items():
+            shares.setdefault(self._number_of(channel), {})[channel] = position
+        pages = await asyncio.gather(
+            *(
+                self._lanes[number].engine.read(share, upto, limit, max_bytes)
+                for number, share in shares.items()
+            )
+        )
+        return pages[0] if len(pages) == 1 else _one_page(pages, upto, limit, max_bytes)
+
+    async def starts(self, channels: Iterable[str], since: Since) -> dict[str, int]:
+        found = await asyncio.gather(
+            *(
+                self._lanes[number].engine.starts(share, since)
+                for number, share in self._shares(channels).items()
+            )
+        )
+        return {channel: start for starts in found for channel, start in starts.items()}
+
+    async def newest(self, channels: Iterable[str], upto: int) -> dict[str, tuple[int, int]]:
+        found = await asyncio.gather(
+            *(
+                self._lanes[number].engine.newest(share, upto)
+                for number, share in self._shares(channels).items()
+            )
+        )
+        return {channel: known for newest in found for channel, known in newest.items()}
+
+    async def head(self) -> int:
+        heads = await asyncio.gather(*(lane.engine.head() for lane in self._lanes))
+        head = max(heads)
+        if head > self._emitted:
+            await self._settle(head)  # else another might still give an id below it
+        return head
+
+    # Records
+
+    def change(self, table: str, key: str, change: Change, ttl: float) -> Future[bytes | None]:
+        return self._engine_of(f"{table}\0{key}").change(table, key, change, ttl)
+
+    async def get(self, table: str, key: str) -> bytes | None:
+        return await self._engine_of(f"{table}\0{key}").get(table, key)
+
+    async def scan(
+        self, table: str, prefix: str, after: str, limit: int
+    ) -> list[tuple[str, bytes]]:
+        found = await asyncio.gather(
+            *(lane.engine.scan(table, prefix, after, limit) for lane in self._lanes)
+        )
+        return list(heapq.merge(*found))[:limit]
+
+    # Whose
+
+    def _number_of(self, name: str) -> int:
+        return zlib.crc32(name.encode()) % len(self._lanes)
+
+    def _engine_of(self, name: str) -> Partition:
+        return self._lanes[self._number_of(name)].engine
+
+    def _shares(self, channels: Iterable[str]) -> dict[int, list[str]]:
+        shares: dict[int, list[str]] = {}
+        for channel in channels:
+            shares.setdefault(self._number_of(channel), []).append(channel)
+        return shares
+
+
+def _one_page(pages: Sequence[Page], upto: int, limit: int, max_bytes: int) -> Page:
+    """One page of the *pages* of several partitions: as far as all of them go, and the bounds."""
+    end = min((page.position for page in pages if page.more), default=upto)
+    messages = sorted((m for page in pages for m in page.messages if m.id <= end), key=_by_id)
+    more = any(page.more for page in pages)
+    size = 0
+    for index, message in enumerate(messages):
+        size += message.size
+        if index == limit or (size > max_bytes and index):
+            messages = messages[:index]
+            end, more = messages[-1].id, True
+            break
+    gaps = [gap for page in pages for gap in page.gaps if _belongs(gap, end)]
+    return Page(messages, gaps, end, more)
+
+
+def _belongs(gap: Gap, end: int) -> bool:
+    """Whether *gap* is of a page up to *end*.
+
+    Behind it there may be no gap of withdrawn messages: others of its channel may lie between.
+    Before the floor of a channel there is nothing left.
+    """
+    return gap.id <= end or not gap.skipped
+
+
+def _epoch_of(epochs: Sequence[str]) -> str:
+    """One name for all: another one as soon as a single partition has begun a new life."""
+    return hashlib.sha256(" ".join(epochs).encode()).hexdigest()[:12]
+
+
+def _by_id(message: Message) -> int:
+    return message.id
