@@ -154,12 +154,20 @@ class Verdict:
 
 
 def judge(
-    published: Published, views: Mapping[str, View], *, kept: Collection[str]
+    published: Published,
+    views: Mapping[str, View],
+    *,
+    kept: Collection[str],
+    survived: Collection[Message] | None = None,
 ) -> dict[str, Verdict]:
     """Compare what each subscriber saw with what was published; give each a verdict.
 
     ``kept`` are the channels that keep everything: of them nothing may be missing, gap or not.
     The verdict on what does not depend on a subscriber is under ``EVERYBODY``.
+
+    Where the storage itself has lost something ``kept`` is empty, and ``survived`` is all that the
+    log has in the end. Of that nothing may be missing, either, and a gap must tell of all else.
+    A publisher without an answer may have published anew what was lost.
     """
     sent = len(published.attempts)
     verdicts = {who: Verdict(sent) for who in (*views, EVERYBODY)}
@@ -171,17 +179,30 @@ def judge(
                 verdicts[who].add("d", f"sees {message}, others {known}")
     everybody = verdicts[EVERYBODY]
     everybody.broken += published.broken
+    if survived is not None:
+        log = {(message.epoch, message.position): message for message in survived}
     everybody.broken += _of_publishers(published, log)
     for who, view in views.items():
-        _judge_one(verdicts[who], published, view, kept)
+        _judge_one(verdicts[who], published, view, kept, survived)
     return verdicts
 
 
-def _judge_one(verdict: Verdict, published: Published, view: View, kept: Collection[str]) -> None:
+def _judge_one(
+    verdict: Verdict,
+    published: Published,
+    view: View,
+    kept: Collection[str],
+    survived: Collection[Message] | None,
+) -> None:
     verdict.received = len(view.messages)
     told = _told(view)
+    there = frozenset(survived or ())
     for message in _missing(published, view):
-        if message.channel not in kept and _is_told(message, told.get(message.channel, ())):
+        if (
+            message.channel not in kept
+            and message not in there
+            and _is_told(message, told.get(message.channel, ()))
+        ):
             verdict.told += 1
         else:
             verdict.lost += 1
@@ -191,7 +212,7 @@ def _judge_one(verdict: Verdict, published: Published, view: View, kept: Collect
         verdict.add("b", f"received twice: {message}")
     for text in _disorder(view):
         verdict.add("b", text)
-    for text in _untold_gaps(view, kept):
+    for text in _untold_gaps(view, kept, live=survived is not None):
         verdict.add("c", text)
 
 
@@ -289,7 +310,8 @@ def _disorder(view: View) -> Iterator[str]:
         earlier = message
 
 
-def _untold_gaps(view: View, kept: Collection[str]) -> Iterator[str]:
+def _untold_gaps(view: View, kept: Collection[str], *, live: bool) -> Iterator[str]:
+    """What is wrong with gaps; with ``live`` they may also come later on a recovered stream."""
     newest: dict[str, Message] = {}
     gaps: dict[str, Gap] = {}
     recovered = False
@@ -305,7 +327,7 @@ def _untold_gaps(view: View, kept: Collection[str]) -> Iterator[str]:
                 gaps[event.channel] = event
                 if event.channel in kept:
                     yield f"told of a gap where everything is kept: {event}"
-                if recovered and event.reason != "slow":
+                if recovered and not live and event.reason != "slow":
                     yield f"was told that all is recovered, and then {event}"
             case Message():
                 yield from _hole(event, newest.get(event.channel), gaps.pop(event.channel, None))

@@ -106,6 +106,39 @@ def test_a_other_channels_do_not_count() -> None:
     assert verdict(*LOG, model=published(*LOG, message(40, "other", 1, "one 9"))).broken == []
 
 
+# Where the storage has lost something
+
+
+def of_a_lossy_log(*events: Event, survived: list[Message]) -> list[str]:
+    views = {"x": View(KEPT, [*events])}
+    verdicts = judge(published(*LOG), views, kept=(), survived=survived)
+    return [text for found in verdicts.values() for text in found.broken]
+
+
+def test_what_the_log_has_lost_must_be_told() -> None:
+    told = gap(18, "reset", channel="a")
+    assert of_a_lossy_log(*LOG[:2], told, LOG[3], survived=[*LOG[:2], LOG[3]]) == []
+    found = of_a_lossy_log(*LOG[:2], replace(LOG[3], seq=2), survived=[*LOG[:2], LOG[3]])
+    assert f"(a) lost {LOG[2]}" in found
+
+
+def test_what_the_log_still_has_must_come_in_spite_of_a_gap() -> None:
+    told = gap(18, "reset", channel="a")
+    found = of_a_lossy_log(*LOG[:2], told, LOG[3], survived=LOG)
+    assert found == [f"(a) lost {LOG[2]}"]
+
+
+def test_what_was_lost_without_an_answer_may_be_published_anew() -> None:
+    model = published(*LOG[:2], replace(LOG[3], seq=2))
+    lost = replace(LOG[3], position=16, seq=2)
+    told = gap(18, "reset", channel="a")
+    new = replace(LOG[3], seq=2)
+    views = {"x": View(KEPT, [*LOG[:2], lost, told, new])}
+    verdicts = judge(model, views, kept=(), survived=[*LOG[:2], new])
+    assert [text for found in verdicts.values() for text in found.broken] == []
+    assert "(f) published once, there twice" in judge(model, views, kept=())[EVERYBODY].broken[0]
+
+
 # b: ascending, and nothing twice
 
 
