@@ -17,7 +17,7 @@ from tidewire.model.payload import check_depth
 from tidewire.transports.commands import Publish, decode_command
 from tidewire.transports.frames import frames_form
 from tidewire.transports.framing import FrameParser, Text
-from tidewire.transports.publish import Limits, draft_of
+from tidewire.transports.publish import Limits, drafts_of
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench
@@ -104,7 +104,7 @@ def protocol_us(rounds: int, messages: int = 20_000) -> float:
             check_depth(event.data, limits.json_depth)
             publish = decode_command(event.data)
             assert type(publish) is Publish
-            draft = draft_of(publish, limits)
+            (draft,) = drafts_of(publish, limits)
             message = Message("q7Zf", FIRST_ID + number, draft.channel, number, 0, draft.data)
             form.messages([message])
             form.control(Ok(1, id="q7Zf-1795392012345678", channel="bench", seq=number))

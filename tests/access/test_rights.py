@@ -149,3 +149,38 @@ def test_decisions_are_remembered_within_bounds() -> None:
         assert may(STRICT, caller, "subscribe", f"c{number}")
     assert len(caller.decided) <= 1_024
     assert not may(STRICT, caller, "publish", "c1")
+
+
+# Everybody's channel, and those in which joins and leaves are told
+
+
+@pytest.mark.parametrize("caller", [user(), stranger(), user(Grant("room", READ))])
+def test_everybody_may_read_what_is_for_everybody(caller: Caller) -> None:
+    lax = Rights(Rules(publish="anyone"), {"@all": Rules(publish="anyone")})
+    for rights in (STRICT, lax):
+        for right in ("subscribe", "history", "ack"):
+            assert may(rights, caller, right, "@all")
+        assert not may(rights, caller, "publish", "@all")
+        assert not may(rights, caller, "presence", "@all")
+
+
+def test_who_is_granted_it_may_publish_to_everybody() -> None:
+    assert may(STRICT, user(Grant("@all", frozenset({"publish"}))), "publish", "@all")
+    assert may(STRICT, Caller("key", "k", scopes=["publish"]), "publish", "@all")
+    assert not may(STRICT, Caller("key", "k", scopes=["subscribe"]), "publish", "@all")
+
+
+def test_to_follow_who_comes_and_goes_is_the_right_to_see_who_is_there() -> None:
+    granted = user(Grant("room", frozenset({"presence"})))
+    reader = user(Grant("room", READ), Grant("@presence:*", RIGHTS))
+    for right in ("subscribe", "history", "ack"):
+        assert may(STRICT, granted, right, "@presence:room")
+        assert not may(STRICT, reader, right, "@presence:room")
+    assert may(STRICT, user(name="7"), "subscribe", "@presence:user:#7")
+    assert not may(STRICT, user(name="8"), "subscribe", "@presence:user:#7")
+
+
+def test_nobody_may_tell_who_comes_and_goes() -> None:
+    everything = user(Grant("*", RIGHTS), Grant("@presence:*", RIGHTS))
+    for caller in (everything, Caller("key", "k", scopes=RIGHTS)):
+        assert not may(STRICT, caller, "publish", "@presence:room")

@@ -247,3 +247,48 @@ def test_people_see_a_progress_bar(live: ServerProcess, channel: str, tmp_path: 
     assert b"100%" in shown
     assert b"5,000 messages" in shown
     assert b"published 5,000 messages" in shown.splitlines()[-1]
+
+
+# To whom
+
+
+def published(live: ServerProcess, *arguments: str) -> list[str]:
+    """Where the messages went, by the receipts."""
+    result = run("pub", *arguments, TIDEWIRE_URL=live.url)
+    assert result.code == 0, result.err
+    return [receipt["channel"] for receipt in result.lines]
+
+
+def test_to_users_and_to_all(live: ServerProcess) -> None:
+    assert published(live, "--user", "42", "hello") == ["user:#42"]
+    assert published(live, "hello", "--user", "42", "--device", "tv") == ["user:tv#42"]
+    assert published(live, "--user", "42", "--user", "43", "hello") == ["user:#42", "user:#43"]
+    assert published(live, "--channel", "a", "--channel", "b", "hello") == ["a", "b"]
+    assert published(live, "--channel", "a", "hello") == ["a"]
+    assert published(live, "--all", "hello") == ["@all"]
+    assert data(live, "user:#42") == ["hello", "hello"]
+
+
+def test_lines_to_some(live: ServerProcess) -> None:
+    flags = ["--user", "51", "--user", "52", "--text"]
+    result = run("pub", *flags, stdin=b"a\nb\n", TIDEWIRE_URL=live.url)
+    assert result.code == 0
+    assert [one["channel"] for one in result.lines] == ["user:#51", "user:#52"] * 2
+    assert "published 2 messages to users 51, 52" in result.err
+    assert data(live, "user:#52") == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--user", "42", "--all", "hello"],
+        ["news", "hello", "--all"],
+        ["news", "hello", "--device", "tv"],
+        ["hello", "--user", "1", "--user", "2", "--device", "tv"],
+    ],
+)
+def test_it_goes_one_way(live: ServerProcess, arguments: list[str]) -> None:
+    result = run("pub", *arguments, TIDEWIRE_URL=live.url)
+    assert result.code == 2
+    assert "Traceback" not in result.err

@@ -22,6 +22,7 @@ from tidewire.client import (
     Publication,
     Publisher,
     Received,
+    Refused,
     ServerAddress,
     ShortPollTransport,
     SseTransport,
@@ -215,3 +216,15 @@ async def test_history_has_all_pages(server: ServerProcess) -> None:
     ):
         numbers = [one.envelope.data async for one in messages if isinstance(one.envelope, Message)]
     assert numbers == list(range(700))
+
+
+async def test_to_users_and_to_all(server: ServerProcess) -> None:
+    async with Client(server.url) as client:
+        assert [one.channel for one in await client.send(1, user="a")] == ["user:#a"]
+        assert [one.channel for one in await client.send(1, user="a", device="tv")] == ["user:tv#a"]
+        some = await client.send(b"\x00", users=["a", "b"], event="e")
+        assert [one.channel for one in some] == ["user:#a", "user:#b"]
+        assert [one.channel for one in await client.send(1, channels=["c"])] == ["c"]
+        assert [one.channel for one in await client.send(1, all=True)] == ["@all"]
+        with pytest.raises(Refused):
+            await client.send(1, user="a", all=True)

@@ -210,6 +210,13 @@ def test_channels_with_cursors_of_their_own_are_followed_one_by_one() -> None:
     assert position.cursor == "e-7,e-60"
 
 
+def test_what_me_stands_for_is_followed_from_one_place() -> None:
+    position = Position(["a", "@me"], cursor="e-1,e-2")
+    position.advance(message("e-3", "user:#42"))
+    position.advance(message("e-4", "user:tv#42"))
+    assert position.cursor == "e-1,e-4"
+
+
 def test_cursors_must_fit_the_channels() -> None:
     with pytest.raises(ValueError, match="3 cursors do not fit 2 channels"):
         Position(["a", "b"], cursor="e-1,e-2,e-3")

@@ -172,3 +172,13 @@ async def test_history_tells_gaps_first() -> None:
         read_back = await read(server, cursor="e-1")
         assert server.requests[0].query == {"channel": "news", "cursor": "e-1"}
     assert [type(one) for one in read_back] == [Gap, Message]
+
+
+async def test_one_to_several_has_a_receipt_for_each() -> None:
+    results = {"results": [{"channel": f"user:#{n}", "id": f"e-{n}", "seq": 1} for n in (1, 2)]}
+    async with scripted(answer(body=results)) as server:
+        one = msgspec.structs.replace(publication(1), channel=None, users=["1", "2"])
+        receipts = await publish(server, one)
+        [request] = server.requests
+    assert [receipt.channel for receipt in receipts] == ["user:#1", "user:#2"]
+    assert json.loads(request.body)["users"] == ["1", "2"]

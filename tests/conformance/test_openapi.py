@@ -45,6 +45,10 @@ POSITIONS = {*CURSORS, "consumer", "Last-Event-ID", "If-None-Match"}
 """What decides where a subscriber goes on."""
 
 
+ONE_OF = ("all", "device")
+"""Of what says where a publication goes there is one way only; a channel or a user are tried."""
+
+
 def operations_of(made: dict[str, Any], *, systematic: bool = True) -> BaseSchema:
     """What requests are made from; not *systematic*: from chance alone."""
     schema = openapi.from_dict(made)
@@ -103,7 +107,12 @@ def fit_together(case: Case[Any], published: str) -> None:
     path = case.operation.path
     if path == "/publish":
         if query or isinstance(case.body, NotSet) or case.media_type != "application/json":
-            query = {"channel": "news"} | query
+            given = {name: value for name, value in query.items() if name not in ONE_OF}
+            if "channel" not in given and "user" not in given:
+                given["channel"] = "news"
+            elif "channel" in given:
+                given.pop("user", None)
+            query = given
     elif path in ("/ack", "/nack"):
         query |= {"eventId": [published]}
     elif path == "/receipts":

@@ -14,6 +14,7 @@ from tidewire.transports.publish import (
     draft_of_body,
     drafts_of_json,
     receipt_json,
+    recipient_of,
     results_json,
 )
 
@@ -337,3 +338,104 @@ def test_the_answer_to_a_batch() -> None:
     assert results_json("e", [Receipt("b", 5, 2), Receipt("a", 6, 1)]) == (
         b'{"results":[{"channel":"b","id":"e-5","seq":2},{"channel":"a","id":"e-6","seq":1}]}'
     )
+
+
+# To whom
+
+
+def many(fields: str, limits: Limits = LIMITS) -> tuple[list[str], bool]:
+    """The channels of the drafts of a body with *fields*, and whether its answer is a list."""
+    drafts, listed = drafts_of_json(b'{"data":1,%b}' % fields.encode(), limits)
+    assert {draft.data for draft in drafts} == {b"1"}
+    return [draft.channel for draft in drafts], listed
+
+
+def test_a_message_to_a_user() -> None:
+    assert many('"user":"42"') == (["user:#42"], False)
+    assert many('"user":"42","device":"tv"') == (["user:tv#42"], False)
+
+
+def test_a_message_to_everybody() -> None:
+    assert many('"all":true') == (["@all"], False)
+
+
+def test_a_message_to_some() -> None:
+    assert many('"users":["1","2","1"]') == (["user:#1", "user:#2"], True)
+    assert many('"channels":["b","a"]') == (["b", "a"], True)
+    assert many('"channels":["b"]') == (["b"], True)
+
+
+def test_messages_of_a_batch_to_some() -> None:
+    body = b'{"messages":[{"users":["1","2"],"data":1,"key":"k"},{"channel":"a","data":2}]}'
+    drafts, listed = drafts_of_json(body, LIMITS)
+    assert listed
+    assert [(draft.channel, draft.data, draft.key) for draft in drafts] == [
+        ("user:#1", b"1", "k"),
+        ("user:#2", b"1", "k"),
+        ("a", b"2", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        '"channel":"a","user":"1"',
+        '"user":"1","users":["2"]',
+        '"channels":["a"],"all":true',
+        '"channel":"a","all":true',
+        '"channel":"a","device":"tv"',
+        '"users":["1"],"device":"tv"',
+        '"users":[]',
+        '"channels":[]',
+        '"user":""',
+        '"user":"%s"' % ("x" * 256),
+        '"user":"1","device":""',
+        '"users":["1",""]',
+    ],
+)
+def test_it_goes_one_way(fields: str) -> None:
+    error = refusal(b'{"data":1,%b}' % fields.encode())
+    assert isinstance(error, BadRequest)
+    assert error.code == "invalid_recipient"
+
+
+@pytest.mark.parametrize("name", ["a b", "@me", ""])
+def test_each_of_several_is_a_channel(name: str) -> None:
+    error = refusal(b'{"data":1,"channels":["a","%b"]}' % name.encode())
+    assert error.code == "invalid_channel"
+
+
+@pytest.mark.parametrize("fields", ['"channel":"@presence:a"', '"channels":["a","@presence:a"]'])
+def test_nobody_speaks_for_the_server(fields: str) -> None:
+    assert refusal(b'{"data":1,%b}' % fields.encode()).code == "forbidden"
+
+
+def test_some_are_not_too_many() -> None:
+    limits = Limits(message_size=100, json_depth=8, recipients=2)
+    assert len(many('"users":["1","2"]', limits)[0]) == 2
+    error = refusal(b'{"data":1,"users":["1","2","3"]}', limits)
+    assert isinstance(error, TooLarge)
+    assert "2 channels" in error.detail
+
+
+def test_copies_are_not_too_large_together() -> None:
+    limits = Limits(message_size=100, json_depth=8, copies=20)
+    assert len(drafts_of_json(b'{"data":12345,"users":["1","2","3","4"]}', limits)[0]) == 4
+    assert isinstance(refusal(b'{"data":123456,"users":["1","2","3","4"]}', limits), TooLarge)
+    part = b'{"data":123456,"users":["1","2"]}'
+    assert isinstance(refusal(b'{"messages":[%b,%b]}' % (part, part), limits), TooLarge)
+
+
+def test_a_batch_has_a_greatest_length_with_all_its_copies() -> None:
+    body = b'{"messages":[{"data":1,"users":["1","2"]},{"data":1,"users":["1","2"]}]}'
+    assert isinstance(refusal(body), TooLarge)
+
+
+def test_recipients_in_a_url() -> None:
+    assert recipient_of({"channel": "a"}) == "a"
+    assert recipient_of({"user": "42"}) == "user:#42"
+    assert recipient_of({"user": "42", "device": "tv"}) == "user:tv#42"
+    assert recipient_of({"all": "true"}) == "@all"
+    for wrong in ({}, {"all": "false"}, {"all": "yes"}, {"channel": "a", "user": "42"}):
+        with pytest.raises(BadRequest):
+            recipient_of(wrong)

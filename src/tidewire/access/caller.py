@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
+from tidewire.model import Forbidden, NoCredentials
+from tidewire.model.address import ME, own_channels
 from tidewire.model.owner import own_key, owner_name
 
 Right = Literal["subscribe", "publish", "history", "presence", "ack"]
@@ -92,6 +94,20 @@ class Caller:
     def user(self) -> str | None:
         """The user's id, if it is a user."""
         return self.name if self.kind == "user" else None
+
+    def own_channels(self, device: str | None = None) -> tuple[str, ...]:
+        """What ``@me`` stands for: the user's channel, and that of its *device*, if there is one.
+
+        Raises:
+            NoCredentials: if it is a stranger.
+            Forbidden: if it is no user.
+        """
+        if self.kind == "user":
+            return own_channels(self.name, device or self.device)
+        if self.kind == "anonymous":
+            raise NoCredentials(f"{ME} is for users: show a token", why="a stranger has no channel")
+        why = "the server asks nobody for a token" if self.kind == "open" else "a key is no user"
+        raise Forbidden(f"{ME} is for users who show a token; {why}")
 
     def is_same_as(self, other: Caller) -> bool:
         """Whether both are the same user, or the same key."""

@@ -5,7 +5,12 @@ A caller may do a thing in a channel if one of these says so:
 1. the server asks nobody (no credentials are configured), or the caller is a key with that scope;
 2. a grant of its token names the channel, or has a pattern for it;
 3. the channel is its own: ``user:#42`` belongs to user 42, who may do everything there but publish;
-4. the namespace lets every user do it, or anyone; never in a channel that belongs to somebody.
+4. it is to read the channel for everybody, ``@all``;
+5. the namespace lets every user do it, or anyone; never in a channel that belongs to somebody, and
+   never to publish to everybody.
+
+To read the channel in which the joins and leaves of another are told is the right ``presence`` in
+that other; to publish there is nobody's.
 
 ``subscribe`` includes ``ack``. The client is told that it may not; which rule refused it is for the
 operator's log.
@@ -19,6 +24,7 @@ from typing import NamedTuple
 from tidewire.access.caller import Caller, Right
 from tidewire.access.patterns import matches
 from tidewire.model import Forbidden, NoCredentials, check_channel
+from tidewire.model.address import ALL, subject_of
 from tidewire.model.channel import namespace_of
 from tidewire.model.owner import owner_of
 
@@ -30,6 +36,8 @@ _VERBS: dict[Right, str] = {
     "presence": "see who is on",
     "ack": "acknowledge in",
 }
+
+_READING: frozenset[Right] = frozenset({"subscribe", "history", "ack"})
 
 
 class Rules(NamedTuple):
@@ -93,6 +101,10 @@ class Rights:
         return decided[key]
 
     def _decide(self, caller: Caller, right: Right, channel: str) -> str | None:
+        if (subject := subject_of(channel)) is not None:
+            if right == "publish":
+                return "only the server publishes there"
+            return self._decide(caller, "presence", subject)
         owner = owner_of(channel)
         if owner is not None and owner == caller.owner and right != "publish":
             return None
@@ -103,6 +115,11 @@ class Rights:
             return None
         if caller.kind == "key":
             return f"the key {caller.name!r} has no scope for it"
+        if channel == ALL:
+            if right in _READING:
+                return None
+            if right == "publish":
+                return "to publish to everybody takes a grant"
         if owner is not None:
             return f"the channel belongs to {owner!r}, and no grant names it"
         namespace = namespace_of(channel)

@@ -14,11 +14,20 @@ from tidewire.cli.terminal import INTERRUPTED, UNUSABLE, fail, say
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tidewire.cli.publishing import To
+
 
 @takes_server
 def pub(
     server: Server,
-    channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel.")],
+    channel: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="CHANNEL",
+            show_default=False,
+            help="The channel; left out with --channel, --user or --all.",
+        ),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Argument(
@@ -28,6 +37,28 @@ def pub(
             "Without it, or with -, every line of standard input is a message.",
         ),
     ] = None,
+    channels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--channel",
+            show_default=False,
+            metavar="CHANNEL",
+            help="Publish to this channel; may be repeated: all get it in one step, or none.",
+        ),
+    ] = None,
+    user: Annotated[
+        list[str] | None,
+        typer.Option(
+            show_default=False,
+            metavar="ID",
+            help="Publish to this user, on all devices; may be repeated.",
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(show_default=False, metavar="NAME", help="Of the one --user: this device."),
+    ] = None,
+    everybody: Annotated[bool, typer.Option("--all", help="Publish to everybody.")] = False,
     file: Annotated[
         Path | None,
         typer.Option(
@@ -92,10 +123,11 @@ def pub(
     from tidewire.cli.running import run
     from tidewire.client import ClientError, Publisher, Unanswered, open_http
 
+    to, data = _recipients(channel, data, channels, user, device, everybody=everybody)
     one = _single(data, file, Form.AUTO if as_json is None else Form.JSON if as_json else Form.TEXT)
     if version is not None and not isinstance(one, Data):
         raise typer.BadParameter("one version is for one message: give DATA or --file")
-    template = Template(channel, event, _headers(header or []), key, ttl, version)
+    template = Template(to, event, _headers(header or []), key, ttl, version)
     answers = Answers(quiet=quiet)
     url, address, credentials = server.url, server.address, server.credentials()
     lines: LinePublisher | None = None
@@ -135,6 +167,34 @@ def pub(
         fail(failure)
     if stopped:
         raise typer.Exit(INTERRUPTED)
+
+
+def _recipients(
+    channel: str | None,
+    data: str | None,
+    channels: list[str] | None,
+    users: list[str] | None,
+    device: str | None,
+    *,
+    everybody: bool,
+) -> tuple[To, str | None]:
+    """Where it goes, and the data, which is the first argument when an option says where."""
+    from tidewire.cli.publishing import To
+
+    ways = [way for way in (channels, users, everybody or None) if way]
+    if device is not None and (users is None or len(users) != 1):
+        raise typer.BadParameter("--device is a device of one --user")
+    if not ways:
+        if channel is None:
+            raise typer.BadParameter("say where to: CHANNEL, --channel, --user or --all")
+        return To(channel), data
+    if len(ways) > 1:
+        raise typer.BadParameter("give --channel, --user or --all, one of them")
+    if data is not None:
+        raise typer.BadParameter(f"an option says where it goes: {channel!r} is too much")
+    some = tuple(channels) if channels else None
+    to = To(None, some, tuple(users) if users else None, device, everybody)
+    return to, channel
 
 
 def _single(data: str | None, file: Path | None, form: Form) -> Data | Form:

@@ -32,10 +32,28 @@ class LinesFailed(Exception):
     """Publishing stopped; the text says at which lines and why."""
 
 
+class To(NamedTuple):
+    """Where the messages of a command go: one of these."""
+
+    channel: str | None = None
+    channels: tuple[str, ...] | None = None
+    users: tuple[str, ...] | None = None
+    device: str | None = None
+    everybody: bool = False
+
+    def __str__(self) -> str:
+        if self.users is not None:
+            of = "" if self.device is None else f" on {self.device}"
+            return f"{'user' if len(self.users) == 1 else 'users'} {', '.join(self.users)}{of}"
+        if self.everybody:
+            return "everybody"
+        return self.channel or ", ".join(self.channels or ())
+
+
 class Template(NamedTuple):
     """What all messages of one command have in common."""
 
-    channel: str
+    to: To
     event: str | None
     headers: dict[str, str] | None
     key: str | None
@@ -45,8 +63,10 @@ class Template(NamedTuple):
     def publication(self, data: Data, number: int | None = None) -> Publication:
         """A message with *data*; *number* tells apart the keys of several."""
         key = self.key if self.key is None or number is None else f"{self.key}:{number}"
+        to = self.to
+        single = to.users[0] if to.users is not None and len(to.users) == 1 else None
         return Publication(
-            self.channel,
+            to.channel,
             data.json,
             self.event,
             self.headers,
@@ -54,6 +74,11 @@ class Template(NamedTuple):
             data.encoding,
             self.ttl,
             self.version,
+            to.channels,
+            single,
+            to.device,
+            None if single is not None else to.users,
+            to.everybody,
         )
 
 
@@ -121,7 +146,7 @@ class LinePublisher:
         took = time.monotonic() - self._began
         noun = "message" if self.count == 1 else "messages"
         rate = f", {self.count / took:,.0f}/s" if self.count > 1 else ""
-        return f"published {self.count:,} {noun} to {self._template.channel} in {took:.2f} s{rate}"
+        return f"published {self.count:,} {noun} to {self._template.to} in {took:.2f} s{rate}"
 
     async def _publish_lines(self, lines: Sequence[Line], progress: Progress) -> None:
         batch: list[tuple[Line, Publication]] = []

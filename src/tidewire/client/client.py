@@ -135,23 +135,39 @@ class Client:
             Refused: if the server does not take it.
             Unanswered: if there was no answer in 30 s, so that it was published or not.
         """
-        encoding = "base64" if isinstance(data, bytes) else None
-        value = base64.b64encode(data).decode() if isinstance(data, bytes) else data
-        [receipt] = await self._publisher.publish(
-            [
-                Publication(
-                    channel,
-                    msgspec.Raw(msgspec.json.encode(value)),
-                    event,
-                    dict(headers) if headers else None,
-                    key,
-                    encoding,
-                    ttl,
-                    version,
-                )
-            ]
-        )
+        form = _publication(data, event, headers, key, ttl)
+        one = msgspec.structs.replace(form, channel=channel, version=version)
+        [receipt] = await self._publisher.publish([one])
         return receipt
+
+    async def send(
+        self,
+        data: Any,
+        *,
+        user: str | None = None,
+        device: str | None = None,
+        users: Sequence[str] | None = None,
+        channels: Sequence[str] | None = None,
+        all: bool = False,  # noqa: A002  # as it is called in the protocol
+        event: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        key: str | None = None,
+        ttl: float | None = None,
+    ) -> list[Receipt]:
+        """Publish *data* to one *user* (or one *device* of it), some *users* or *channels*, or all.
+
+        In one step: all of them get it, or none. Returns a receipt for each channel that it went
+        to. For the rest see :meth:`publish`.
+
+        Raises:
+            Refused: if the server does not take it, or no or more than one of them is given.
+            Unanswered: if there was no answer in 30 s, so that it was published or not.
+        """
+        form = _publication(data, event, headers, key, ttl)
+        one = msgspec.structs.replace(
+            form, channels=channels, user=user, device=device, users=users, all=all
+        )
+        return await self._publisher.publish([one])
 
     async def upload(
         self,
@@ -195,6 +211,27 @@ class Client:
                 await subscription.close()
         finally:
             await self.http.aclose()
+
+
+def _publication(
+    data: Any,
+    event: str | None,
+    headers: Mapping[str, str] | None,
+    key: str | None,
+    ttl: float | None,
+) -> Publication:
+    """A message that does not say yet where it goes."""
+    binary = isinstance(data, bytes)
+    value = base64.b64encode(data).decode() if binary else data
+    return Publication(
+        None,
+        msgspec.Raw(msgspec.json.encode(value)),
+        event,
+        dict(headers) if headers else None,
+        key,
+        "base64" if binary else None,
+        ttl,
+    )
 
 
 def make_transport(

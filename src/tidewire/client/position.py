@@ -81,7 +81,11 @@ class Position:
             return
         elif isinstance(envelope, Message | Gap):
             if self._by_channel is not None:
-                self._by_channel[envelope.channel] = envelope.id
+                # What @me stands for is followed from one place, and comes in one order.
+                named = envelope.channel in self._by_channel
+                name = envelope.channel if named else "@me"
+                if name in self._by_channel:
+                    self._by_channel[name] = envelope.id
             elif event.moves:
                 self._cursor = envelope.id
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Sequence  # msgspec reads the annotations
 from typing import TYPE_CHECKING
 
 import httpx
@@ -15,7 +16,7 @@ from tidewire.client.backoff import Backoff, retry
 from tidewire.client.errors import Refused, broken
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from tidewire.client.address import ServerAddress
 
@@ -26,11 +27,13 @@ WITHIN = 30.0
 class Publication(msgspec.Struct, frozen=True, omit_defaults=True):
     """One message to publish. ``data`` is JSON text; with ``encoding`` ``base64`` it is binary.
 
+    It goes to one of: a ``channel``, some ``channels``, a ``user`` (or one ``device`` of it), some
+    ``users``, ``all``. Some of them, even if that is one, get a receipt each.
     After ``ttl`` seconds readers get a gap in its place. With a ``version`` that is not above the
     newest of its channel nothing is published, and the receipt is that of the newest.
     """
 
-    channel: str
+    channel: str | None
     data: msgspec.Raw
     event: str | None = None
     headers: dict[str, str] | None = None
@@ -38,6 +41,11 @@ class Publication(msgspec.Struct, frozen=True, omit_defaults=True):
     encoding: str | None = None
     ttl: float | None = None
     version: int | None = None
+    channels: Sequence[str] | None = None
+    user: str | None = None
+    device: str | None = None
+    users: Sequence[str] | None = None
+    all: bool = False
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -91,7 +99,8 @@ class Publisher:
     async def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
         """Publish one message, or a batch that the server takes whole or not at all.
 
-        Returns the receipts in the order of the messages, once the log holds them.
+        Returns the receipts in the order of the messages, once the log holds them; for one that
+        goes to some, one for each of those.
 
         Raises:
             Refused: if the server does not take them; nothing was published.
@@ -105,8 +114,9 @@ class Publisher:
         if not keyed:
             return []
         body = _encode(keyed[0] if len(keyed) == 1 else _Batch(keyed))
+        single = len(keyed) == 1 and keyed[0].users is None and keyed[0].channels is None
         return await retry(
-            lambda: self._send(body, single=len(keyed) == 1),
+            lambda: self._send(body, single=single),
             within=self._within,
             backoff=Backoff(),
             on_wait=self._on_wait,

@@ -147,9 +147,9 @@ class Holding:
         "_records",
         "_stale",
         "_starts",
-        "_terms",
         "_write",
         "session",
+        "terms",
     )
 
     def __init__(
@@ -162,7 +162,7 @@ class Holding:
     ) -> None:
         self.session = session
         self._records = records
-        self._terms = terms
+        self.terms = terms
         self._holder = holder
         self._confirmed = min(after.values(), default=0)
         # Of channels for which that is not right, until more is confirmed.
@@ -180,7 +180,7 @@ class Holding:
         return SessionRecord(
             self._records.engine.epoch,
             {name: starts.get(name, self._confirmed) for name in sorted(self.session.channels)},
-            self._terms,
+            self.terms,
             self._holder,
             now if closed else 0,
             now,

@@ -83,7 +83,11 @@ class App:
         )
         self.publishers = Meters()  # over HTTP
         self.stays_by_user = Counts(settings.max_connections_per_user)
-        self.publish_limits = Limits(settings.max_message_size, settings.max_json_depth)
+        self.publish_limits = Limits(
+            settings.max_message_size,
+            settings.max_json_depth,
+            copies=max(settings.max_batch_size, settings.max_message_size),
+        )
         self.consumers = Consumers(
             hub,
             ack_wait=settings.ack_wait,

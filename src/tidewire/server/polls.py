@@ -140,13 +140,18 @@ def short_poll(app: App, request: Request, connection: Connection) -> None:
         app.subscribers.check_interval(
             _poller(app, request, connection), app.loop.time(), app.settings.min_poll_interval
         )
+    personal = False  # where nobody is asked who they are, it cannot be
     if not app.access.open:
-        check_rights(app, request, query_of(app, request))  # before what others were answered
+        asked = query_of(app, request)
+        check_rights(app, request, asked)  # before what others were answered
+        personal = asked.personal
     headers = request.headers
     key = request.poll_key
     if key is None:
         key = request.poll_key = (request.query, *map(headers.get, _POLL_KEY_HEADERS))
-    shared = request.keep_alive and request.method == b"GET" and not connection.draining
+    shared = (
+        request.keep_alive and request.method == b"GET" and not connection.draining and not personal
+    )
     if shared and (ready := app.poll_answers.get(key)) is not None:
         connection.respond_whole(ready)
         return

@@ -13,8 +13,15 @@ from tidewire.model.subscription import START, parse_since
 from tidewire.server.journal import failed
 from tidewire.server.request import Request
 from tidewire.server.response import JSON
+from tidewire.transports.addressing import one_channel
 from tidewire.transports.history import MAX_HISTORY, history_json, read_history
-from tidewire.transports.publish import draft_of_body, drafts_of_json, receipt_json, results_json
+from tidewire.transports.publish import (
+    draft_of_body,
+    drafts_of_json,
+    receipt_json,
+    recipient_of,
+    results_json,
+)
 from tidewire.transports.query import parameters, parse_cursors
 
 if TYPE_CHECKING:
@@ -22,12 +29,13 @@ if TYPE_CHECKING:
     from tidewire.server.connection import Connection
 
 _LIMIT = re.compile(r"[0-9]{1,9}", re.ASCII)
+_PUBLISH_PARAMETERS = {"channel", "user", "device", "all", "event", "key", "ttl", "version"}
 _HEADERS = JSON + b"Cache-Control: no-store\r\n"
 
 
 def publish(app: App, request: Request, connection: Connection) -> None:
     """``POST /publish``: answered when the engine holds the message."""
-    batch = False
+    many = False
     paces = app.pacing.paces.of(request.caller)
     client = None if paces is UNPACED else app.doors.client_of(request, connection)
     if client is not None:  # before the body is looked at
@@ -35,29 +43,29 @@ def publish(app: App, request: Request, connection: Connection) -> None:
     if request.query:
         drafts = [_draft_of_query(app, request)]
     else:
-        drafts, batch = drafts_of_json(request.body, app.publish_limits)
-        if client is not None and batch:
+        drafts, many = drafts_of_json(request.body, app.publish_limits)
+        if client is not None and many:
             app.publishers.charge(client, paces, app.loop.time(), len(drafts) - 1)
     if not app.access.open:
         app.access.rights.check(
             request.caller, "publish", dict.fromkeys(draft.channel for draft in drafts)
         )
     future = app.hub.engine.append(drafts)
-    answer = partial(_published, app, request, connection, batch)
+    answer = partial(_published, app, request, connection, many)
     app.hub.answers.when_done(future, answer)
 
 
 def _draft_of_query(app: App, request: Request) -> Draft:
     values = parameters(request.query)
-    if unknown := values.keys() - {"channel", "event", "key", "ttl", "version"}:
+    if unknown := values.keys() - _PUBLISH_PARAMETERS:
         raise BadRequest(
-            "/publish takes channel, event, key, ttl and version in its URL, "
+            "/publish takes channel, user, device, all, event, key, ttl and version in its URL, "
             f"not {', '.join(sorted(unknown))}"
         )
     given = {name: texts[-1] for name, texts in values.items()}
     content_type = request.header(b"content-type") or "application/octet-stream"
     return draft_of_body(
-        given.get("channel", ""),
+        recipient_of(given),
         content_type,
         request.body,
         app.publish_limits,
@@ -69,13 +77,13 @@ def _draft_of_query(app: App, request: Request) -> Draft:
 
 
 def _published(
-    app: App, request: Request, connection: Connection, batch: bool, future: Future[list[Receipt]]
+    app: App, request: Request, connection: Connection, many: bool, future: Future[list[Receipt]]
 ) -> None:
     error = future.exception()
     if error is None:
         receipts = future.result()
         epoch = app.hub.engine.epoch
-        body = results_json(epoch, receipts) if batch else receipt_json(epoch, receipts[0])
+        body = results_json(epoch, receipts) if many else receipt_json(epoch, receipts[0])
         connection.respond(200, _HEADERS + app.cors(request), body)
     elif isinstance(error, TidewireError):
         connection.respond_error(error)
@@ -87,7 +95,8 @@ def _published(
 def history(app: App, request: Request, connection: Connection) -> None:
     """``GET /history``: a page of one channel's messages."""
     values = parameters(request.query)
-    channel = check_channel(values.get("channel", values.get("channels", [""]))[-1])
+    name = values.get("channel", values.get("channels", [""]))[-1]
+    channel = check_channel(one_channel(name, request.caller))
     app.access.rights.check(request.caller, "history", (channel,))
     limit = _limit(values.get("limit", ["100"])[-1])
     cursors = parse_cursors(values["cursor"][-1]) if "cursor" in values else ()

@@ -17,6 +17,7 @@ from tidewire.model import (
 )
 from tidewire.server.request import Request
 from tidewire.server.subscribing import check_channels
+from tidewire.transports.addressing import joined_unasked
 from tidewire.transports.query import Query
 
 if TYPE_CHECKING:
@@ -117,9 +118,18 @@ def check_rights(app: App, request: Request, wanted: Query) -> None:
     if app.access.open:
         return
     channels, most = wanted.subscription.channels, request.caller.limits.channels
-    if most is not None and len(channels) > most:
+    if most is not None and len(channels) > most + _unasked(app, request, wanted):
         raise BadRequest(f"your token allows {most} channels", code="too_many_channels")
     app.access.rights.check(request.caller, "subscribe", channels)
+
+
+def _unasked(app: App, request: Request, wanted: Query) -> int:
+    """How many of the channels the server joins by itself: they do not count."""
+    auto = app.settings.auto_channels
+    if not auto:
+        return 0
+    joined, _ = joined_unasked(auto, request.caller, wanted.device)
+    return len(set(joined).intersection(wanted.subscription.channels))
 
 
 async def _completed(app: App, parsed: Query, record: SessionRecord) -> Query:

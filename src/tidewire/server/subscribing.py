@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tidewire.hub import Opening
 from tidewire.model import BadRequest, Subscription, TidewireError, TooManyRequests, Unavailable
 from tidewire.server.request import Request
+from tidewire.transports.addressing import addressed
 from tidewire.transports.query import Query, parameters, parse_query
 
 if TYPE_CHECKING:
@@ -76,8 +77,12 @@ def query_of(app: App, request: Request, *, required: bool = True) -> Query:
 
     Raises:
         BadRequest: if they are malformed, or channels are missing.
+        NoCredentials, Forbidden: if they name ``@me``, and the caller is no user.
     """
     parsed = app.subscribers.query(request, app.settings.max_channels)
+    auto = app.settings.auto_channels
+    if parsed.personal or auto:
+        parsed = addressed(parsed, request.caller, auto)
     if required and parsed.session is None:
         check_channels(parsed)
     return parsed

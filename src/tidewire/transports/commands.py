@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import ClassVar, Literal
 
 import msgspec
 
 from tidewire.access.caller import Right
-from tidewire.transports.publish import MISSING, Publication
+from tidewire.model import BadRequest
+from tidewire.model.address import ME, resolved
+from tidewire.transports.publish import MISSING, Content, Publication, plain_channel, recipients_of
 
 Ref = int | str | None
+Own = Callable[[], tuple[str, ...]]
 
 
 class _Command(msgspec.Struct, tag_field="type", forbid_unknown_fields=True):
@@ -21,9 +24,15 @@ class _Command(msgspec.Struct, tag_field="type", forbid_unknown_fields=True):
     #: What a caller needs in the channels that ``names`` has; ``None``: nothing in any channel.
     needs: ClassVar[Right | None] = None
 
+    #: Whether ``@me`` may stand in it for channels: then ``resolve`` it before ``names``.
+    addresses: ClassVar[bool] = False
+
     def names(self) -> Iterable[str]:
         """The channels that the command is about, as it has them: nothing was checked yet."""
         return ()
+
+    def resolve(self, own: Own) -> None:
+        """Put the caller's *own* channels in the place of ``@me``."""
 
 
 class Subscribe(_Command, tag="subscribe"):
@@ -33,13 +42,28 @@ class Subscribe(_Command, tag="subscribe"):
     since: str | int | None = None
     cursor: str | None = None
     needs = "subscribe"
+    addresses = True
 
     def names(self) -> Iterable[str]:
         return self.channels
 
+    def resolve(self, own: Own) -> None:
+        if ME not in self.channels:
+            return
+        if isinstance(self.channels, list):
+            self.channels = list(resolved(self.channels, own()))
+        else:
+            start = self.channels.pop(ME)
+            self.channels = dict.fromkeys(own(), start) | self.channels
+
 
 class Unsubscribe(_Command, tag="unsubscribe"):
     channels: list[str] = []
+    addresses = True
+
+    def resolve(self, own: Own) -> None:
+        if ME in self.channels:
+            self.channels = list(resolved(self.channels, own()))
 
 
 class Publish(_Command, tag="publish"):
@@ -52,12 +76,27 @@ class Publish(_Command, tag="publish"):
     ttl: float | None = None
     version: int | None = None
     messages: list[Publication] | None = None
+    channels: list[str] | None = None
+    user: str | None = None
+    device: str | None = None
+    users: list[str] | None = None
+    all: bool = False
     needs = "publish"
 
     def names(self) -> Iterable[str]:
         if self.messages is not None:
-            return dict.fromkeys(one.channel for one in self.messages if one.channel is not None)
-        return () if self.channel is None else (self.channel,)
+            return dict.fromkeys(name for one in self.messages for name in _recipients(one))
+        return _recipients(self)
+
+
+def _recipients(publication: Content) -> Iterable[str]:
+    """Where it goes; nowhere when it does not say that as it should: it is refused for that."""
+    if (channel := plain_channel(publication)) is not None:
+        return (channel,)
+    try:
+        return recipients_of(publication)
+    except BadRequest:
+        return ()
 
 
 class History(_Command, tag="history"):
@@ -66,9 +105,14 @@ class History(_Command, tag="history"):
     since: str | int | None = None
     limit: int = 100
     needs = "history"
+    addresses = True
 
     def names(self) -> Iterable[str]:
         return (self.channel,)
+
+    def resolve(self, own: Own) -> None:
+        if self.channel == ME:
+            self.channel = own()[0]
 
 
 class Ping(_Command, tag="ping"):

@@ -36,7 +36,7 @@ from tidewire.transports.frames import Frames
 from tidewire.transports.gate import Gate
 from tidewire.transports.history import history
 from tidewire.transports.pacing import Pacer, Pacing
-from tidewire.transports.publish import Limits, check_alone, draft_of, drafts_of_batch
+from tidewire.transports.publish import Limits, check_alone, drafts_of, drafts_of_batch, is_for_many
 from tidewire.transports.uploading import Uploading, chunk, upload
 from tidewire.transports.wire import BUSY, Wire
 from tidewire.uploads import Intake
@@ -130,6 +130,8 @@ class Dialogue:
                 ref = self.form.codec.ref_of(data)
                 raise
             ref = command.ref
+            if command.addresses:
+                command.resolve(self._own_channels)
             if command.needs is not None:
                 self.gate.check(command.needs, command.names())
             _HANDLERS[type(command)](self, command)
@@ -180,12 +182,15 @@ class Dialogue:
             drafts = drafts_of_batch(many, self.rules.limits)
             self._pacer.charge(len(drafts) - 1)
         else:
-            if command.channel is None or not command.data:
-                raise BadRequest('publish needs "channel" and "data"')
-            drafts = [draft_of(command, self.rules.limits)]
+            if not command.data:
+                raise BadRequest('publish needs "data"')
+            drafts = drafts_of(command, self.rules.limits)
+            if len(drafts) > 1:
+                self._pacer.charge(len(drafts) - 1)
         # Publishes wait for no answer: the engine keeps their order, and groups them.
         future = self.hub.engine.append(drafts)
-        answer = self.under_way(partial(self._published, command.ref, many is not None))
+        listed = many is not None or is_for_many(command)
+        answer = self.under_way(partial(self._published, command.ref, listed))
         self.hub.answers.when_done(future, answer)
 
     def under_way(self, answer: Callable[[Future[T]], None]) -> Callable[[Future[T]], None]:
@@ -201,11 +206,14 @@ class Dialogue:
             self._read_on()
         answer(future)
 
-    def _published(self, ref: Ref, batch: bool, future: Future[list[Receipt]]) -> None:
+    def _own_channels(self) -> tuple[str, ...]:
+        return self.gate.caller.own_channels(self.holding.terms.device)
+
+    def _published(self, ref: Ref, listed: bool, future: Future[list[Receipt]]) -> None:
         error = future.exception()
         if error is None:
             receipts = future.result()
-            if batch:
+            if listed:
                 self.answer(Ok(ref, results=[self._result(receipt) for receipt in receipts]))
             else:
                 (receipt,) = receipts

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from tidewire.model import BadRequest, Cursor, Subscription, channel_names, parse_cursor
+from tidewire.model.address import ME
 from tidewire.model.subscription import NOW, parse_since
 
 MOST_DEVICE = 256  # characters; more are not kept
@@ -34,7 +35,8 @@ class Query(NamedTuple):
     ``ack_by_cursor`` the cursor of a poll acknowledges what is before it. ``session`` is that of
     an earlier connection, to be taken up again. ``policy`` is what the subscriber wants when it
     has fallen behind, ``None``: what the namespaces say. With ``fragments`` it puts large messages
-    together from parts. ``device`` is free text for the connection's record.
+    together from parts. ``device`` is free text for the connection's record. A query is *personal*
+    that names ``@me``, or after that was resolved: it means other channels for each who asks.
     """
 
     subscription: Subscription
@@ -46,6 +48,7 @@ class Query(NamedTuple):
     policy: str | None = None
     fragments: bool = False
     device: str | None = None
+    personal: bool = False
 
 
 def parameters(query: bytes) -> dict[str, list[str]]:
@@ -116,6 +119,7 @@ def parse_query(
         policy=_choice(values, "policy", POLICIES, code="invalid_policy"),
         fragments=_choice(values, "fragments", ("true", "false")) == "true",
         device=_text(values, "device", _cut_device),
+        personal=ME in channels,
     )
 
 

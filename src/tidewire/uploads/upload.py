@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from tidewire.model import BadRequest, TooLarge, check_channel
+from tidewire.model import BadRequest, TooLarge
+from tidewire.model.channel import check_target
 
 _ID = re.compile(r"[!-~]{1,128}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -64,7 +65,7 @@ def check_wanted(wanted: Wanted, most: int) -> Wanted:
     """
     if not _ID.fullmatch(wanted.upload):
         raise _invalid("upload", "1 to 128 printable ASCII characters without spaces")
-    check_channel(wanted.channel)
+    check_target(wanted.channel)
     name = wanted.name
     if not 1 <= len(name) <= 255 or not name.isprintable() or "/" in name or "\\" in name:
         raise _invalid("name", "1 to 255 printable characters without slashes")

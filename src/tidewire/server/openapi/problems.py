@@ -19,6 +19,7 @@ BY_STATUS: dict[int, dict[str, str]] = {
         "invalid_wait": "not a time for which a poll can be held",
         "invalid_format": "not a format, or `raw` for several channels",
         "invalid_limit": "not a number of items that a page may have",
+        "invalid_recipient": "nobody, or more than one way to say where it goes",
         "invalid_event": "an event name that may not be chosen",
         "invalid_key": "an idempotency key of no bytes, or of too many",
         "invalid_ttl": "not a time that a message can live",

@@ -29,13 +29,23 @@ def _publish(settings: Settings) -> Operation:
         "postPublish",
         "publish",
         "Publish one message, or a batch",
-        {200: answer("The log holds it.", {"oneOf": [ref("Receipt"), ref("Receipts")]}, NOT_KEPT)},
+        {
+            200: answer(
+                "The log holds it: a receipt; receipts for a batch, `users` and `channels`.",
+                {"oneOf": [ref("Receipt"), ref("Receipts")]},
+                NOT_KEPT,
+            )
+        },
         "Without parameters the body is a publication or a batch, whatever its content type. With "
-        "`channel` it is the data itself: JSON as it is, text as a string, everything else as "
-        "bytes, of which there may be none. A message may have "
-        f"{settings.max_message_size} bytes, and JSON {settings.max_json_depth} levels.",
+        "`channel`, `user` or `all`, one of which must be there then, it is the data itself: JSON "
+        "as it is, text as a string, everything else as bytes, of which there may be none. A "
+        f"message may have {settings.max_message_size} bytes, and JSON {settings.max_json_depth} "
+        "levels.",
         parameters=(
             query("channel", ref("Channel"), "Take the body as the data of one message."),
+            query("user", ref("User"), "In place of `channel`: the user's own channel."),
+            query("device", ref("Device"), "Beside `user`: that of this device."),
+            query("all", {"enum": ["true"]}, "In place of `channel`: everybody's."),
             query("event", ref("Event")),
             query("key", ref("Key")),
             query("ttl", {"type": "number", "minimum": 0.001, "maximum": MAX_TTL}, "Seconds."),
@@ -45,6 +55,7 @@ def _publish(settings: Settings) -> Operation:
         refusals={
             400: (
                 "invalid_channel",
+                "invalid_recipient",
                 "invalid_event",
                 "invalid_key",
                 "invalid_ttl",

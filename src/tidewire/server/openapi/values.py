@@ -7,7 +7,7 @@ from typing import Any
 from tidewire.access.caller import RIGHTS
 from tidewire.model.payload import MAX_EVENT, MAX_KEY, MAX_TTL, MAX_VERSION
 from tidewire.settings import Settings
-from tidewire.transports.publish import MAX_BATCH
+from tidewire.transports.publish import MAX_BATCH, MAX_RECIPIENTS, MAX_USER
 
 Json = dict[str, Any]
 
@@ -54,12 +54,24 @@ def list_of(items: Json, **more: Any) -> Json:
 
 def schemas(settings: Settings) -> dict[str, Json]:
     """All of them, by name."""
-    return _NAMES | _ENVELOPES | _PAGES | _PUBLICATIONS | _RECEIPTS | _ACCESS | _limited(settings)
+    parts = (_NAMES, _ENVELOPES, _PAGES, _PUBLICATIONS, _RECEIPTS, _ACCESS, _FLEET)
+    return dict(ChainMap(*parts, _limited(settings)))
+
+
+def _id(description: str) -> Json:
+    return {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": MAX_USER,
+        "description": description,
+    }
 
 
 _NAMES = {
     "Channel": text(NAME + "{1,255}", "A channel's name.", "news", "chat:room-7"),
     "Consumer": text(NAME + "{1,128}", "A durable consumer's name.", "billing"),
+    "User": _id("A user's id."),
+    "Device": _id("A device of the user."),
     "Cursor": text(
         CURSOR,
         "A position in the log: everything up to and including a message. Opaque to clients.",
@@ -184,22 +196,44 @@ _ABOUT = {
 }
 
 _PUBLICATIONS = {
+_WAYS: tuple[tuple[Json, Json], ...] = (
+    ({"channel": ref("Channel")}, {}),
+    ({"channels": list_of(ref("Channel"), minItems=1, maxItems=MAX_RECIPIENTS)}, {}),
+    ({"user": ref("User")}, {"device": _or_null(ref("Device"))}),
+    ({"users": list_of(ref("User"), minItems=1, maxItems=MAX_RECIPIENTS)}, {}),
+    ({"all": {"const": True, "description": "Everybody."}}, {}),
+)
+"""The ways to say where a publication goes: what must be there, and what may be beside it."""
+
+_NO_WAY: Json = {name: {"type": "null"} for name in ("channel", "channels", "user", "users")} | {
+    "device": {"type": "null"},
+    "all": {"const": False},
+}
+
+
+def _publication(to: Json, beside: Json, data: Json, about: Json) -> Json:
+    """A publication of *data* that goes one way, and no other."""
+    others = {name: schema for name, schema in _NO_WAY.items() if name not in to}
+    return record(to | data, others | beside | about, additionalProperties=False)
+
+
     "Publication": {
         "oneOf": [
-            record(
-                {"channel": ref("Channel"), "data": {"description": "Any JSON value."}},
-                _ABOUT | {"encoding": {"type": "null"}},
-                additionalProperties=False,
-            ),
-            record(
-                {
-                    "channel": ref("Channel"),
-                    "data": text(_BASE64, "Bytes, as padded Base64."),
-                    "encoding": {"const": "base64"},
-                },
-                _ABOUT,
-                additionalProperties=False,
-            ),
+            _publication(*way, data, about)
+            for way in _WAYS
+            for data, about in (
+                (
+                    {"data": {"description": "Any JSON value."}},
+                    _ABOUT | {"encoding": {"type": "null"}},
+                ),
+                (
+                    {
+                        "data": text(_BASE64, "Bytes, as padded Base64."),
+                        "encoding": {"const": "base64"},
+                    },
+                    _ABOUT,
+                ),
+            )
         ]
     },
     "Receipt": record(

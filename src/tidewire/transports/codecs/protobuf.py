@@ -161,7 +161,7 @@ def _publish(fields: dict[str, Any], depth: int) -> Publish:
     del fields["type"]
     many = fields.pop("messages", None)
     if many is not None:
-        many = [Publication(**{"channel": None} | _with_data(one, depth)) for one in many]
+        many = [Publication(**_with_data(one, depth)) for one in many]
         if any(one.data is MISSING for one in many):
             raise BadRequest("a message of the batch has neither json nor binary data")
     return Publish(**_with_data(fields, depth), messages=many)
