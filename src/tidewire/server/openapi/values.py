@@ -69,9 +69,9 @@ def _id(description: str) -> Json:
 
 _NAMES = {
     "Channel": text(NAME + "{1,255}", "A channel's name.", "news", "chat:room-7"),
-    "Consumer": text(NAME + "{1,128}", "A durable consumer's name.", "billing"),
     "User": _id("A user's id."),
     "Device": _id("A device of the user."),
+    "Consumer": text(NAME + "{1,128}", "A durable consumer's name.", "billing"),
     "Cursor": text(
         CURSOR,
         "A position in the log: everything up to and including a message. Opaque to clients.",
@@ -195,7 +195,6 @@ _ABOUT = {
     "version": _or_null(ref("Version")),
 }
 
-_PUBLICATIONS = {
 _WAYS: tuple[tuple[Json, Json], ...] = (
     ({"channel": ref("Channel")}, {}),
     ({"channels": list_of(ref("Channel"), minItems=1, maxItems=MAX_RECIPIENTS)}, {}),
@@ -217,6 +216,7 @@ def _publication(to: Json, beside: Json, data: Json, about: Json) -> Json:
     return record(to | data, others | beside | about, additionalProperties=False)
 
 
+_PUBLICATIONS = {
     "Publication": {
         "oneOf": [
             _publication(*way, data, about)
