@@ -72,6 +72,11 @@ REQUESTS: dict[str, tuple[str, str | None]] = {
     "POST /refresh": ("session=none", ""),
     "POST /revoke": ("", json.dumps({"token": "no-such-token"})),
     "GET /metrics": ("", None),
+    "GET /connections": ("", None),
+    "DELETE /connections": ("user=nobody", None),
+    "GET /connections/{{id}}": ("", None),
+    "DELETE /connections/{{id}}": ("", None),
+    "GET /nodes": ("", None),
 }
 
 COMMANDS: dict[str, dict[str, Any]] = {

@@ -106,7 +106,7 @@ class Stream:
         self.told.append("timer")
         return self.next_timer
 
-    def end(self, code: int, reason: str, *, again: bool) -> None:
+    def end(self, code: int, reason: str, *, again: bool, retry: int | None = None) -> None:
         self.told.append("end")
         self.connection.write(b"bye")
         self.connection.close()

@@ -110,9 +110,8 @@ class Fleet:
 
     async def start(self) -> None:
         """Join. If the engine is away now, that is done when it is back."""
-        self._loop = asyncio.get_running_loop()
         await self._beat()
-        self._beating = self._loop.create_task(self._keep_beating())
+        self._beating = asyncio.create_task(self._keep_beating())
 
     async def stop(self) -> None:
         """Leave, and say so. Takes no longer than a second."""
@@ -247,7 +246,7 @@ class Fleet:
         value = write.result()
         assert value is not None
         lease = _decode(value)
-        now = self._loop.time()
+        now = asyncio.get_running_loop().time()
         lapsed = lease.new and self._written_at > 0
         if lapsed or self._failed:
             self._missing_counts = now + self._ttl
@@ -263,7 +262,7 @@ class Fleet:
 
     async def _look(self) -> None:
         """Read the leases; those in the view that have none any more are gone."""
-        begun = self._loop.time()
+        begun = asyncio.get_running_loop().time()
         found: dict[str, NodeInfo] = {}
         try:
             async with asyncio.timeout(self._beat_seconds):
@@ -273,7 +272,7 @@ class Fleet:
                     after = page[-1][0]
         except TimeoutError:
             raise EngineUnavailable("the log takes too long") from None
-        now = self._loop.time()
+        now = asyncio.get_running_loop().time()
         for id, node in found.items():
             if id != self.id and id not in self._departed:
                 self._view[id] = _Seen(node, now)

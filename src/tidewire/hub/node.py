@@ -12,7 +12,7 @@ ID_LENGTH = 8
 _ALPHABET = string.ascii_letters + string.digits
 
 
-class NodeInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+class NodeInfo(msgspec.Struct, frozen=True):
     """What a node says of itself, a few seconds ago at the most.
 
     ``started`` is in Unix ms by the clock of its machine, which may differ from ours: for people

@@ -191,11 +191,15 @@ class TooManyRequests(TidewireError):
 
 
 class Unavailable(TidewireError):
-    """The server is full, draining, or waiting for something it needs."""
+    """The server is full, draining, or waiting for something it needs.
+
+    ``retry_after`` is in seconds; ``None``: a few, whoever tells it to the client says how many.
+    """
 
     status = 503
     title = "Unavailable"
     code = "unavailable"
+    retry_after: float | None = None
 
 
 class EngineUnavailable(Unavailable):

@@ -27,11 +27,14 @@ from tidewire.model import (
 from tidewire.server import choosing, metrics, polls, streams, subscribing
 from tidewire.server.admitting import access_of
 from tidewire.server.doors import Doors
+from tidewire.server.granting import answer_refreshes
 from tidewire.server.identifying import take_credentials
 from tidewire.server.journal import failed
 from tidewire.server.load import Load
+from tidewire.server.operating import answer_questions
 from tidewire.server.request import Endpoint, HttpLimits, Request
-from tidewire.server.routes import ALWAYS_ANSWERED, options_of, routes_of
+from tidewire.server.response import jittered
+from tidewire.server.routes import ALWAYS_ANSWERED, NAME, options_of, routes_of, split
 from tidewire.server.turns import Turns
 from tidewire.server.wheel import Wheel
 from tidewire.settings import Settings
@@ -119,6 +122,8 @@ class App:
         self.sessions = SessionRecords(hub.engine, settings.session_ttl)
         self.load = Load(self)
         self.fleet = Fleet(hub, self.load.describe)
+        answer_questions(self)
+        answer_refreshes(self)
         self.metrics = metrics.Metrics(self)
         #: What lets a page's requests bring cookies, and the page see the answers to those.
         self.cors_cookies = (
@@ -126,6 +131,7 @@ class App:
         )
         self._prefix = settings.path_prefix.encode()
         self._routes = routes_of(settings)
+        self._exact, self._by_name = split(self._routes)
 
     # Connections
 
@@ -160,7 +166,8 @@ class App:
         self.draining = True
         self.fleet.announce()
         for connection in list(self.connections):
-            connection.drain()
+            if connection.drain():
+                connection.send_away(jittered(self.settings.sse_retry, self.settings.sse_retry * 2))
 
     # Requests
 
@@ -243,9 +250,7 @@ class App:
             BadRequest, Unauthorized: if what it shows cannot be read.
         """
         path, _, request.query = request.target.partition(b"?")
-        route = self._routes.get(path)
-        if route is None:
-            raise NotFound(f"there is nothing at {_shown(path)}")
+        route = self._exact.get(path) or self._named(path, request)
         self._check_source(request)
         endpoint = route.get(request.method)
         if endpoint is not None:
@@ -256,6 +261,19 @@ class App:
             return options_of(route)
         allowed = b", ".join(sorted({*route, b"OPTIONS"})).decode()
         raise MethodNotAllowed(f"{_shown(path)} takes {allowed}", allowed=allowed)
+
+    def _named(self, path: bytes, request: Request) -> dict[bytes, Endpoint]:
+        """The endpoints of an address whose last part is the name of a thing.
+
+        Raises:
+            NotFound: if there is none.
+        """
+        folder, slash, name = path.rpartition(b"/")
+        route = self._by_name.get(folder + slash)
+        if route is None or NAME.fullmatch(name) is None:
+            raise NotFound(f"there is nothing at {_shown(path)}")
+        request.name = name.decode()
+        return route
 
     def _check_source(self, request: Request) -> None:
         headers = request.headers

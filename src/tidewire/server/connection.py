@@ -24,13 +24,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tidewire.model import TidewireError, Unauthorized
+from tidewire.model import TidewireError
 from tidewire.server.backlog import PIECE, Backlog, in_kernel
-from tidewire.server.http1 import HEAD, IDLE, RequestReader
+from tidewire.server.http1 import HEAD, IDLE, RequestReader, TimedOut
 from tidewire.server.journal import refusals
 from tidewire.server.request import Request
 from tidewire.server.response import answer, problem
@@ -54,14 +55,6 @@ _os_write = os.write
 _numbers = itertools.count(1)
 
 
-class TimedOut(TidewireError):
-    """The client took too long to send its request."""
-
-    status = 408
-    title = "Request timeout"
-    code = "timeout"
-
-
 class Connection(asyncio.Protocol):
     """The protocol object of one socket."""
 
@@ -79,6 +72,7 @@ class Connection(asyncio.Protocol):
         "_timed",
         "_unread",
         "app",
+        "client",
         "congested",
         "counted",
         "current",
@@ -88,6 +82,7 @@ class Connection(asyncio.Protocol):
         "pending",
         "proxied",
         "refused",
+        "since",
         "socket_fd",
         "stay",
         "stream",
@@ -98,6 +93,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, app: App) -> None:
         self.app = app
         self.number = next(_numbers)
+        self.since = int(time.time() * 1000)
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
         self.fd = self.socket_fd = -1
         self.tick = 0
@@ -109,13 +105,13 @@ class Connection(asyncio.Protocol):
         self.draining = False
         self.refused: TidewireError | None = None  # why nothing but its first request is read
         self.counted: str | None = None  # the address that it is counted under
+        self.client: str | None = None  # the address of a stream's client, where a proxy tells it
         self.proxied = False  # it is a proxy's: each request is counted under its client's address
         self._paused = False  # the transport has bytes that the kernel did not take
         self._framed = False  # the stream consists of WebSocket frames
         self._border = 0  # of the first frame in what is written
         self._backlog: Backlog | None = None
-        self._handling = False
-        self._served = False
+        self._handling = self._served = False
         self._unread = 0
         self._reader: RequestReader | None = None
         self._queue: deque[Request] | None = None
@@ -147,8 +143,7 @@ class Connection(asyncio.Protocol):
             pending.lost()
         self._leave()
         self._drop_reader()
-        self._queue = None
-        self._backlog = None
+        self._queue = self._backlog = None
 
     def eof_received(self) -> bool:
         # A held poll or a stream whose client has closed its side has nobody to go on for; an
@@ -355,8 +350,7 @@ class Connection(asyncio.Protocol):
         else:  # no copy of it
             self.write(answer(status, headers, body, keep_alive=keep_alive, head=True))
             self.write(body)
-        self.pending = None
-        self.current = None
+        self.current = self.pending = None
         self._leave()
         if not keep_alive:
             self._queue = None
@@ -389,8 +383,7 @@ class Connection(asyncio.Protocol):
     def respond_whole(self, data: bytes) -> None:
         """Answer the current request, which keeps the connection alive, with ready-made bytes."""
         self.write(data)
-        self.pending = None
-        self.current = None
+        self.current = self.pending = None
         if self.proxied:
             self.app.doors.served(self)
         if not self._handling:
@@ -402,12 +395,15 @@ class Connection(asyncio.Protocol):
         instance = refusals.tell(self, self.current, error)
         self.respond(*self.app.with_cors(self.current, problem(error, instance)))
 
-    def turn_out(self, error: Unauthorized) -> None:
-        """The caller may stay no longer: end its stream, or answer its held poll with *error*."""
+    def turn_out(self, error: TidewireError, code: int = 4401, retry: int | None = None) -> None:
+        """The client may stay no longer: end its stream, or answer its held poll with *error*.
+
+        *retry*: in so many ms it may come back.
+        """
         pending, self.pending = self.pending, None
         if self.stream is not None:
             refusals.tell(self, None, error)
-            self.stream.end(4401, error.detail, again=False)
+            self.stream.end(code, error.detail, again=retry is not None, retry=retry)
         elif pending is not None:
             pending.lost()
             self.respond_error(error)
@@ -433,9 +429,7 @@ class Connection(asyncio.Protocol):
         """
         self.stream = stream
         self._drop_reader()
-        self._queue = None
-        self.current = None
-        self.pending = None
+        self._queue = self.current = self.pending = None
         self.app.wheel.set(self, seconds)
         self._framed = framed
         self._border = len(head)
@@ -531,8 +525,7 @@ class Connection(asyncio.Protocol):
             return  # not yet: ``_go_on`` comes back to it
         self.app.count_refusal(error)
         refusals.tell(self, None, error)
-        status, headers, body = problem(error)
-        self.write(answer(status, headers, body, keep_alive=False))
+        self.write(answer(*problem(error), keep_alive=False))
         self.linger()
 
     def linger(self) -> None:
@@ -545,17 +538,23 @@ class Connection(asyncio.Protocol):
             self.transport.write_eof()
         self.app.wheel.set(self, LINGER_SECONDS)
 
-    def drain(self) -> None:
-        """The server is going away."""
+    def drain(self) -> bool:
+        """The server is going away. Whether a stream or a held poll is to be sent away for it."""
         self.draining = True
-        if self.stream is not None:
-            self.stream.end(1012, "the server restarts", again=True)
-        elif self.pending is not None:
-            self.pending.drain()
-        elif self.current is None:
+        if self.stream is not None or self.pending is not None:
+            return True
+        if self.current is None:
             self.close()
         else:
             self.current.keep_alive = False
+        return False
+
+    def send_away(self, retry: int) -> None:
+        """End the stream, whose client is to come back in *retry* ms, or answer the held poll."""
+        if self.stream is not None:
+            self.stream.end(1012, "the server restarts", again=True, retry=retry)
+        elif self.pending is not None:
+            self.pending.drain()
 
     # Time
 

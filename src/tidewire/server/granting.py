@@ -11,7 +11,8 @@ from tidewire.access.access import caller_of
 from tidewire.access.audit import audit
 from tidewire.access.caller import Caller
 from tidewire.access.claims import claims_of
-from tidewire.model import BadRequest, Forbidden, NoCredentials, NotFound
+from tidewire.access.passing import passed_on, taken_over
+from tidewire.model import BadRequest, Forbidden, NoCredentials, NotFound, Unavailable
 from tidewire.server.connection import Connection
 from tidewire.server.journal import about
 from tidewire.server.request import Request
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _NO_STORE = b"Cache-Control: no-store\r\n"
 _MOST_NAME = 255
+
+REFRESH = "refresh"
 
 T = TypeVar("T")
 
@@ -48,6 +51,20 @@ class _Renewed(msgspec.Struct):
     expires: float | None
 
 
+class _Renewal(msgspec.Struct):
+    """What another server is asked for: *caller* wants the stream of *session* to stay."""
+
+    session: str
+    caller: bytes
+
+
+class _Outcome(msgspec.Struct):
+    """``refused`` says why, where the stream is there and that is not allowed."""
+
+    renewed: bool
+    refused: str | None = None
+
+
 class _Revoked(msgspec.Struct, forbid_unknown_fields=True):
     """Exactly one of them."""
 
@@ -58,7 +75,10 @@ class _Revoked(msgspec.Struct, forbid_unknown_fields=True):
 
 _decode_ticket = msgspec.json.Decoder(_TicketFor).decode
 _decode_revoked = msgspec.json.Decoder(_Revoked).decode
+_decode_outcome = msgspec.json.Decoder(_Outcome).decode
 _encode = msgspec.json.Encoder().encode
+_encode_renewal = msgspec.msgpack.Encoder().encode
+_decode_renewal = msgspec.msgpack.Decoder(_Renewal).decode
 
 
 def tickets(app: App, request: Request, connection: Connection) -> None:
@@ -96,16 +116,62 @@ async def _issue(
 
 
 def refresh(app: App, request: Request, connection: Connection) -> None:
-    """``POST /refresh``: an open stream stays for as long as the token of this request lasts."""
+    """``POST /refresh``: an open stream stays for as long as the token of this request lasts.
+
+    It may be another server's, which is told who asks; the token itself goes nowhere.
+    """
     values = parameters(request.query)
     session = check_session(values.get("session", [""])[-1])
+    if _renew(app, session, request.caller):
+        _renewed(app, request, connection, session)
+    else:
+        app.answer_later(request, connection, _refresh(app, request, connection, session))
+
+
+async def _refresh(app: App, request: Request, connection: Connection, session: str) -> None:
+    others = [node.id for node in app.fleet.others]
+    question = _encode_renewal(_Renewal(session, passed_on(request.caller)))
+    answers = await app.fleet.ask(REFRESH, question, nodes=others)
+    for answer in map(_decode_outcome, answers.by_node.values()):
+        if answer.refused is not None:
+            raise Forbidden(answer.refused)
+        if answer.renewed:
+            _renewed(app, request, connection, session)
+            return
+    if answers.missing:
+        raise Unavailable("a server did not answer that may have the stream: try again")
+    raise NotFound("no stream of yours has this session", code="unknown_session")
+
+
+def answer_refreshes(app: App) -> None:
+    """Let streams of this server stay that other servers are asked for."""
+
+    def answer(question: bytes) -> bytes:
+        asked = _decode_renewal(question)
+        try:
+            return _encode(_Outcome(_renew(app, asked.session, taken_over(asked.caller))))
+        except Forbidden as error:
+            return _encode(_Outcome(False, error.detail))
+
+    app.fleet.answer(REFRESH, answer)
+
+
+def _renew(app: App, session: str, caller: Caller) -> bool:
+    """Let the stream of *session* stay as *caller* says; whether it is here, and is its own.
+
+    Raises:
+        Forbidden: if *caller* may not follow all that it follows.
+    """
     found = app.sessions.open_here(session)
     sink = None if found is None else found.session.sink
     stay = sink.stay if isinstance(sink, Connection) else None
-    caller = request.caller
     if found is None or stay is None or not stay.caller.is_same_as(caller):
-        raise NotFound("no stream of yours has this session here", code="unknown_session")
+        return False
     stay.renew_as(caller, found.session.channels)
+    return True
+
+
+def _renewed(app: App, request: Request, connection: Connection, session: str) -> None:
     body = _encode(_Renewed(session, request.caller.expires))
     connection.respond(200, JSON + _NO_STORE + app.cors(request), body)
 

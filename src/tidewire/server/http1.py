@@ -55,6 +55,14 @@ class TargetTooLong(TidewireError):
     refusal = "target_size"
 
 
+class TimedOut(TidewireError):
+    """The client took too long to send its request."""
+
+    status = 408
+    title = "Request timeout"
+    code = "timeout"
+
+
 class _Last(Exception):
     """What follows the request that was just completed is not to be read."""
 

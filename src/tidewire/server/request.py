@@ -29,6 +29,7 @@ class Request:
         "id",
         "keep_alive",
         "method",
+        "name",
         "poll_key",
         "query",
         "target",
@@ -57,6 +58,7 @@ class Request:
         self.credentials: Credentials | None = None
         self.caller: Caller = OPEN
         self.query = b""
+        self.name = ""  # what stands in the place of {id} in the path
         self.poll_key: tuple[bytes | None, ...] | None = None
 
     def header(self, name: bytes) -> str | None:

@@ -83,13 +83,19 @@ def problem(error: TidewireError, instance: str | None = None) -> tuple[int, byt
     elif isinstance(error, MethodNotAllowed):
         headers += f"Allow: {error.allowed}\r\n".encode()
     elif isinstance(error, TooManyRequests):
-        headers += b"Retry-After: %d\r\n" % max(1, -int(-error.retry_after // 1))
+        headers += b"Retry-After: %d\r\n" % _whole(error.retry_after)
     elif isinstance(error, Unavailable):
-        headers += b"Retry-After: %d\r\n" % retry_after()
+        after = error.retry_after
+        headers += b"Retry-After: %d\r\n" % (retry_after() if after is None else _whole(after))
     elif error.status == 426:
         headers += b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     document = ProblemDocument(error.title, error.status, error.detail, error.code, instance)
     return error.status, headers, msgspec.json.encode(document)
+
+
+def _whole(seconds: float) -> int:
+    """*seconds* in whole ones, not fewer, and at least one."""
+    return max(1, -int(-seconds // 1))
 
 
 def retry_after() -> int:

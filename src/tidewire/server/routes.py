@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from tidewire.server import (
     metrics,
     negotiating,
     openapi,
+    operating,
     polls,
     producing,
     streams,
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from tidewire.server.connection import Connection
 
 Routes = dict[bytes, dict[bytes, Endpoint]]
+
+NAME = re.compile(rb"[A-Za-z0-9_-]{1,64}")
+"""What may stand in the place of ``{id}`` in a path."""
 
 
 def routes_of(settings: Settings) -> Routes:
@@ -51,6 +56,11 @@ def routes_of(settings: Settings) -> Routes:
         b"/tickets": _post(granting.tickets, "caller"),
         b"/refresh": _post(granting.refresh, "caller"),
         b"/revoke": _post(granting.revoke, "admin"),
+        b"/connections": _get(operating.list_connections, "admin")
+        | {b"DELETE": Endpoint(operating.disconnect, "admin")},
+        b"/connections/{id}": _get(operating.look_up, "admin")
+        | {b"DELETE": Endpoint(operating.disconnect_one, "admin")},
+        b"/nodes": _get(operating.list_nodes, "admin"),
         b"/metrics": _get(metrics.metrics, "metrics"),
         b"/openapi.json": _get(openapi.serve(settings), "nothing"),
         b"/healthz": _get(_healthz, "nothing"),
@@ -65,6 +75,13 @@ def routes_of(settings: Settings) -> Routes:
     if prefix and settings.console:
         routes[prefix] = _get(_to_console, "nothing")
     return routes
+
+
+def split(routes: Routes) -> tuple[Routes, Routes]:
+    """Those at a path of their own, and those whose path ends with a name, by what is before it."""
+    exact = {path: route for path, route in routes.items() if not path.endswith(b"/{id}")}
+    named = {path.removesuffix(b"{id}"): routes[path] for path in routes if path not in exact}
+    return exact, named
 
 
 def options_of(route: Iterable[bytes]) -> Endpoint:

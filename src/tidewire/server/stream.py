@@ -23,8 +23,11 @@ class Stream(Protocol):
         """The wheel's entry is due; return the seconds until the next."""
         ...
 
-    def end(self, code: int, reason: str, *, again: bool) -> None:
-        """Say why to the client, and end once that is sent; *again*: it may come back."""
+    def end(self, code: int, reason: str, *, again: bool, retry: int | None = None) -> None:
+        """Say why to the client, and end once that is sent.
+
+        *again*: it may come back, in *retry* ms where that is given.
+        """
         ...
 
     def lost(self) -> None:
@@ -69,7 +72,7 @@ class Lingering:
         self._connection.close()
         return 0
 
-    def end(self, code: int, reason: str, *, again: bool) -> None:
+    def end(self, code: int, reason: str, *, again: bool, retry: int | None = None) -> None:
         self._connection.close()
 
     def lost(self) -> None:

@@ -76,7 +76,7 @@ def websocket(app: App, request: Request, connection: Connection) -> None:
                 app.hub,
                 form,
                 _frame_parser(app, deflate),
-                holding=_hold(app, request, session, "ws", resumed, opening),
+                holding=_hold(app, request, connection, session, "ws", resumed, opening),
                 gate=stay_of(app, request, connection, session.id),
                 rules=app.command_rules,
                 heartbeat=Heartbeat(settings.ping_interval, settings.pong_timeout),
@@ -105,12 +105,14 @@ def websocket(app: App, request: Request, connection: Connection) -> None:
 def _hold(
     app: App,
     request: Request,
+    connection: Connection,
     session: Session,
     transport: str,
     resumed: Resumed,
     opening: Opening | None,
 ) -> Holding:
     query, caller = resumed.query, request.caller
+    connection.client = app.doors.client_behind(request, connection)
     terms = _terms(
         transport,
         query.consumer,
@@ -204,7 +206,7 @@ def event_stream(app: App, request: Request, connection: Connection) -> None:
             stream = EventStream(
                 connection,
                 form,
-                _hold(app, request, session, "sse", resumed, opening),
+                _hold(app, request, connection, session, "sse", resumed, opening),
                 heartbeat=settings.sse_heartbeat,
                 now=app.loop.time(),
                 retry=lambda: jittered(settings.sse_retry // 2, settings.sse_retry * 3 // 2),

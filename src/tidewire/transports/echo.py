@@ -88,7 +88,7 @@ class Echo:
     def on_timer(self, now: float) -> float:
         return 3600.0
 
-    def end(self, code: int, reason: str, *, again: bool) -> None:
+    def end(self, code: int, reason: str, *, again: bool, retry: int | None = None) -> None:
         if not self._closing:
             self._closing = True
             self._wire.write(close_frame(code, reason))

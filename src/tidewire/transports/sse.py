@@ -123,7 +123,7 @@ def events_form(*, chunked: bool, raw: bool, retry: int, fragment_size: int = WH
 class EventStream:
     """One client's stream after its head. Implements the server's ``Stream``."""
 
-    __slots__ = ("_due", "_form", "_holding", "_interval", "_retry", "_wire", "session")
+    __slots__ = ("_due", "_form", "_interval", "_retry", "_wire", "holding", "session")
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class EventStream:
     ) -> None:
         self._wire = wire
         self._form = form
-        self._holding = holding
+        self.holding = holding
         self.session = holding.session
         self._interval = heartbeat
         self._retry = retry
@@ -152,17 +152,17 @@ class EventStream:
     def on_timer(self, now: float) -> float:
         if now >= self._due:
             self._wire.write(self._form.heartbeat())
-            self._holding.refresh()
+            self.holding.refresh()
             self._due = now + self._interval
         return self._due - now
 
-    def end(self, code: int, reason: str, *, again: bool) -> None:
-        close = Close(code, reason, self._retry() if again else None)
+    def end(self, code: int, reason: str, *, again: bool, retry: int | None = None) -> None:
+        close = Close(code, reason, (retry or self._retry()) if again else None)
         cursor = self.session.cursor
         self.lost()
         self._wire.write(self._form.control(close, cursor) + self._form.end())
         self._wire.close()
 
     def lost(self) -> None:
-        self._holding.close()
+        self.holding.close()
         self.session.close()

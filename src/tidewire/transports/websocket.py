@@ -51,7 +51,6 @@ class WebSocket:
         "_form",
         "_gate",
         "_heartbeat",
-        "_holding",
         "_hub",
         "_parser",
         "_pinged",
@@ -60,6 +59,7 @@ class WebSocket:
         "_spent",
         "_unanswered",
         "_wire",
+        "holding",
         "session",
     )
 
@@ -82,7 +82,7 @@ class WebSocket:
         self._form = form
         self._carries = Text if form.codec.opcode == TEXT else Binary
         self._parser = parser
-        self._holding = holding
+        self.holding = holding
         self.session = holding.session
         self._gate = gate
         self._rules = rules
@@ -133,7 +133,7 @@ class WebSocket:
                     pings.append(event.data)  # type: ignore[union-attr]
             elif kind is Pong:
                 if not self._closing and self._takes_control():
-                    self._holding.confirm(event.data)  # type: ignore[union-attr]
+                    self.holding.confirm(event.data)  # type: ignore[union-attr]
             elif kind is Closing:
                 self._closed_by_client(event)  # type: ignore[arg-type]
             elif not self._closing:
@@ -190,15 +190,15 @@ class WebSocket:
         # To a slow client a ping gets ahead of messages: its pong does not say that those came, and
         # may be late. Whether that client is alive shows in what it takes.
         self._pinged = self._unanswered = not congested
-        self._wire.interject(frame(PING, b"" if congested else self._holding.mark()))
-        self._holding.refresh()
+        self._wire.interject(frame(PING, b"" if congested else self.holding.mark()))
+        self.holding.refresh()
         wait = interval if congested else timeout
         self._due = now + wait
         return wait
 
-    def end(self, code: int, reason: str, *, again: bool) -> None:
+    def end(self, code: int, reason: str, *, again: bool, retry: int | None = None) -> None:
         if not self._closing:
-            close = Close(code, reason, self._retry() if again else None)
+            close = Close(code, reason, (retry or self._retry()) if again else None)
             self._wire.write(self._form.control(close))
             self._end(code, reason)
             self._closing_until = None
@@ -227,7 +227,7 @@ class WebSocket:
                 self._wire.linger()  # what follows on the wire cannot, or need not, be read
 
     def _close_session(self) -> None:
-        self._holding.close()
+        self.holding.close()
         self.session.close()
         if self._dialogue is not None:
             self._dialogue.end()
@@ -235,6 +235,6 @@ class WebSocket:
     def _command(self, data: bytes) -> None:
         if self._dialogue is None:
             self._dialogue = Dialogue(
-                self._wire, self._hub, self._form, self._holding, self._gate, self._rules
+                self._wire, self._hub, self._form, self.holding, self._gate, self._rules
             )
         self._dialogue.command(data)

@@ -25,7 +25,7 @@ def paths(settings: Settings) -> Paths:
         "caller",
         "An open stream stays for as long as the token of this request lasts",
         {200: answer("It stays.", ref("Renewed"), NOT_KEPT)},
-        "Ask the server that has the stream.",
+        "Any server may be asked.",
         parameters=(query("session", ref("Session"), "What `ready` said.", required=True),),
         refusals={400: ("invalid_session",), 404: ("unknown_session",)},
     )

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tidewire import __version__
-from tidewire.server.openapi import admitting, consuming, operating, publishing, subscribing
+from tidewire.server.openapi import (
+    admitting,
+    consuming,
+    managing,
+    operating,
+    publishing,
+    subscribing,
+)
 from tidewire.server.openapi.operations import Paths, written
 from tidewire.server.openapi.values import Json, schemas
 from tidewire.server.request import Handler, Request
@@ -24,6 +31,7 @@ _GROUPS = {
     "Publishing": publishing,
     "Consumers": consuming,
     "Letting in": admitting,
+    "Managing": managing,
     "Operating": operating,
 }
 

@@ -85,6 +85,11 @@ def header(name: str, schema: Json, description: str = "", **more: Any) -> Json:
     return _parameter("header", name, schema, description, more)
 
 
+def part_of_path(name: str, schema: Json, description: str = "") -> Json:
+    """What stands in the path in the place of its name."""
+    return _parameter("path", name, schema, description, {"required": True})
+
+
 def _parameter(place: str, name: str, schema: Json, description: str, more: Json) -> Json:
     parameter = {"name": name, "in": place, "schema": schema} | more
     return parameter | {"description": description} if description else parameter

@@ -42,12 +42,14 @@ BY_STATUS: dict[int, dict[str, str]] = {
     },
     403: {
         "forbidden": "the caller has no right to this",
+        "disconnected": "an operator has ended this held poll",
         "wrong_origin": "a page of an origin that may not use this server",
         "wrong_host": "a `Host` that this server does not answer to",
     },
     404: {
+        "unknown_connection": "there is no such connection on a server that has answered",
         "unknown_consumer": "there is no consumer of that name",
-        "unknown_session": "there is no such session, or not here, or it is another's",
+        "unknown_session": "there is no such session, or it is another's",
     },
     408: {"timeout": "the request did not come in time"},
     409: {

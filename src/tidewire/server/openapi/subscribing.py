@@ -98,6 +98,7 @@ _REFUSED: dict[int, tuple[str, ...]] = {
     503: ("engine_unavailable",),
 }
 _REFUSED_POLLS = _REFUSED | {409: ("replaced",)}
+_REFUSED_HELD = _REFUSED_POLLS | {403: ("disconnected",)}
 _REFUSED_UPGRADES: dict[int, tuple[str, ...]] = {
     400: ("websocket_key",),
     426: ("upgrade_required", "websocket_version"),
@@ -177,7 +178,7 @@ def paths(settings: Settings) -> Paths:
         },
         f"Without `wait` and `Prefer` it is held for {settings.longpoll_wait:g} seconds.",
         parameters=(*_COMMON, _FRAGMENTS, _ACK, _WAIT, _PREFER, _IF_NONE_MATCH),
-        refusals=_REFUSED_POLLS,
+        refusals=_REFUSED_HELD,
     )
     stream = Operation(
         "getSse",
@@ -250,7 +251,7 @@ def _any_transport(kept: str) -> dict[str, Operation]:
             _IF_NONE_MATCH,
             _IF_MODIFIED_SINCE,
         ),
-        refusals=_REFUSED_WEBSOCKETS | {409: ("replaced",)},
+        refusals=_REFUSED_WEBSOCKETS | {403: ("disconnected",), 409: ("replaced",)},
     )
     head = as_head(operation)
     answers = {status: found for status, found in head.answers.items() if status != 101}

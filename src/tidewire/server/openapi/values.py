@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from typing import Any
 
 from tidewire.access.caller import RIGHTS
@@ -329,6 +330,61 @@ _ACCESS = {
         {"instance": {"type": "string", "description": "Where the operator's log has more."}},
         description="RFC 9457.",
     ),
+}
+
+
+_TRANSPORTS = ("websocket", "sse", "longpoll")
+_NODE = text("[A-Za-z0-9]{8}", "A server's id, which it has from its start to its end.")
+_MISSING = list_of(_NODE, description="Servers that did not answer in time.")
+_SINCE = whole(0, None, "Unix ms.")
+
+_FLEET = {
+    "ConnectionId": text(_SESSION, "That of its session, where it has one.", "Jx2mD0bVtHk5Qw8R"),
+    "Connection": record(
+        {
+            "id": ref("ConnectionId"),
+            "node": _NODE,
+            "transport": {"enum": list(_TRANSPORTS)},
+            "since": _SINCE,
+            "address": {"type": "string", "description": "The client's, behind trusted proxies."},
+            "subscriptions": whole(0, None, "How many channels it follows."),
+        },
+        {
+            "user": {"type": "string"},
+            "device": {"type": "string"},
+            "channels": list_of(ref("Channel"), description="Where one connection is asked for."),
+        },
+    ),
+    "Connections": record(
+        {
+            "connections": list_of(ref("Connection")),
+            "total": whole(0, None, "On all pages."),
+            "next": {
+                "type": ["string", "null"],
+                "description": "For `after` of the next page; null: this is the last.",
+            },
+            "missing": _MISSING,
+        }
+    ),
+    "Disconnected": record({"disconnected": whole(0), "missing": _MISSING}),
+    "Node": record(
+        {
+            "id": _NODE,
+            "host": {"type": "string"},
+            "pid": whole(0),
+            "version": {"type": "string"},
+            "started": _SINCE,
+            "address": {"type": "string", "description": "Where it listens."},
+            "draining": {"type": "boolean", "description": "It takes nobody any more."},
+            "connections": whole(0),
+            "capacity": whole(0, None, "How many connections it takes."),
+            "transports": record({name: whole(0) for name in (*_TRANSPORTS, "http")}),
+            "messages": {"type": "number", "description": "From the log, each second."},
+            "cpu": {"type": "number", "description": "Share of one core."},
+            "memory": whole(0, None, "Bytes."),
+        }
+    ),
+    "Nodes": record({"node": _NODE, "nodes": list_of(ref("Node"))}),
 }
 
 
