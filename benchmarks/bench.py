@@ -46,6 +46,11 @@ class Bench:
         """The C client that only takes and counts, compiled when first asked for."""
         return compiled("drain", self.directory)
 
+    @cached_property
+    def crowd_program(self) -> Path:
+        """The C client that holds and checks many streams, compiled when first asked for."""
+        return compiled("crowd", self.directory)
+
     def rounds(self, full: int, quick: int) -> int:
         """How many rounds count."""
         return quick if self.quick else full

@@ -6,6 +6,10 @@ import os
 import time
 from pathlib import Path
 from time import clock_gettime_ns, sleep
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SETTLED_KIB = 64
 SETTLE_SECONDS = 20.0
@@ -22,6 +26,20 @@ def cpu_ns(pid: int) -> int:
     return clock_gettime_ns((~pid << 3) | 2)
 
 
+def family(pid: int) -> list[int]:
+    """The process and all that it has started, children of children included."""
+    members = [pid]
+    for member in members:
+        for task in Path(f"/proc/{member}/task").iterdir():
+            members += map(int, (task / "children").read_text().split())
+    return members
+
+
+def proportional_kib(pids: Iterable[int]) -> int:
+    """Resident memory of several processes in KiB, pages that they share counted once (PSS)."""
+    return sum(_rollup(pid, "Pss:") for pid in pids)
+
+
 def system_share(pid: int) -> tuple[float, float]:
     """User and system CPU seconds of the process, to 10 ms, to tell how `cpu_ns` divides."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -32,10 +50,14 @@ def resident_kib(pid: int) -> int:
     """Resident memory in KiB, exact: /proc/PID/status is a sum of per-processor counters that lag
     behind.
     """
+    return _rollup(pid, "Rss:")
+
+
+def _rollup(pid: int, name: str) -> int:
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Rss:"):
+        if line.startswith(name):
             return int(line.split()[1])
-    raise OSError(f"no Rss of process {pid}")
+    raise OSError(f"no {name} of process {pid}")
 
 
 def settled_resident_kib(pid: int) -> int:

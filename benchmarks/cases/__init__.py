@@ -10,6 +10,7 @@ from benchmarks.cases import (
     attacks,
     catch_up,
     chat,
+    crowd,
     fanout,
     idle_memory,
     latency,
@@ -44,5 +45,7 @@ CASES: dict[str, Case] = {
     "acks": Case("Acknowledgement", acks.run),
     "catch_up": Case("Catching up beside live traffic", catch_up.run),
     "access": Case("Limits and tokens", access.run),
+    "crowd": Case("A lobby of 100,000", crowd.run, long=True),
+    "storm": Case("20,000 come back at once", crowd.storm, long=True),
     "attacks": Case("Live traffic under attack", attacks.run, long=True),
 }

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING
 
 import pytest
+from benchmarks.cases.crowd import publish
+from benchmarks.crowds import Crowd
 from benchmarks.loadgen import wire
-from benchmarks.meter import cpu_ns
-from benchmarks.processes import LoadGenerator, ProcessError, compiled, http_load, serving
+from benchmarks.meter import cpu_ns, family, proportional_kib, resident_kib
+from benchmarks.processes import (
+    TIDEWIRE,
+    LoadGenerator,
+    ProcessError,
+    compiled,
+    http_load,
+    serving,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,3 +94,50 @@ def test_the_cpu_clock_of_a_process_is_its_own() -> None:
     sum(range(300_000))
     after = cpu_ns(os.getpid())
     assert 0 < after - before <= time.process_time_ns() - start
+
+
+def test_a_crowd_counts_what_comes_and_comes_back_with_its_cursors(tmp_path: Path) -> None:
+    program = compiled("crowd", tmp_path)
+    with (
+        serving((*TIDEWIRE, "--engine", "memory:", "--port", "0"), tmp_path) as server,
+        Crowd(program, server, "lobby", 40) as crowd,
+    ):
+        opened = crowd.open(40, rate=0, seconds=20)
+        assert (opened.clients, opened.ready) == (40, 40)
+        seq = publish(server)
+        report = crowd.wait(seq, seconds=20)
+        assert (report.have, report.messages) == (40, 40)
+        assert report.first <= report.last
+        assert crowd.drop().ready == 0
+        seq = [publish(server) for _ in range(3)][-1]
+        assert crowd.back(seconds=20).ready == 40
+        report = crowd.wait(seq, seconds=20)
+        assert (report.have, report.messages) == (40, 160)
+        assert (report.missing, report.repeated, report.gaps, report.broken) == (0, 0, 0, 0)
+
+
+def test_a_crowd_tells_what_is_missing(tmp_path: Path) -> None:
+    """The server keeps one message of each channel: of what comes meanwhile the rest is gone."""
+    program = compiled("crowd", tmp_path)
+    command = (*TIDEWIRE, "--engine", "memory:", "--port", "0", "--history-size", "1")
+    with serving(command, tmp_path) as server, Crowd(program, server, "lobby", 10) as crowd:
+        crowd.open(10, rate=0, seconds=20)
+        crowd.wait(publish(server), seconds=20)
+        crowd.drop()
+        seq = [publish(server) for _ in range(4)][-1]
+        crowd.back(seconds=20)
+        report = crowd.wait(seq, seconds=20)
+        assert (report.have, report.missing, report.gaps) == (10, 30, 10)
+
+
+def test_a_family_is_a_process_and_all_that_it_has_started(tmp_path: Path) -> None:
+    command = "import subprocess, sys; subprocess.run(['sleep', '60'])"
+    with subprocess.Popen((sys.executable, "-c", command)) as parent:
+        try:
+            while len(members := family(parent.pid)) < 2:
+                time.sleep(0.01)
+            assert members[0] == parent.pid
+            assert 0 < proportional_kib(members) <= sum(map(resident_kib, members))
+        finally:
+            for pid in reversed(family(parent.pid)):
+                os.kill(pid, signal.SIGKILL)
