@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from tests.redis_server import HOST, RedisServer, engine_url, wait_for
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 MASTER = "tidewire"
@@ -38,10 +39,21 @@ def cut_off(replica: RedisServer, master: RedisServer) -> None:
 
 
 class SentinelGroup:
-    """A master with one replica, and three Sentinels; *options* are those of the first two."""
+    """A master with one replica, and three Sentinels; *options* are those of the first two.
 
-    def __init__(self, directory: Path, *, password: str = PASSWORD, **options: Any) -> None:
+    *lines* are those of an example for Sentinels; only the master's address is not taken from it.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        password: str = PASSWORD,
+        lines: Sequence[str] = (),
+        **options: Any,
+    ) -> None:
         self.password = password
+        self._lines = lines
         with ExitStack() as stack:
             self.first = stack.enter_context(
                 RedisServer(directory / "first", password=password, **options)
@@ -59,15 +71,15 @@ class SentinelGroup:
             self._servers = stack.pop_all()
 
     def _sentinel(self, directory: Path) -> RedisServer:
-        lines = [
-            f"sentinel myid {secrets.token_hex(20)}",
-            f"sentinel monitor {MASTER} {HOST} {self.first.port} 2",
+        lines = self._lines or [
+            f"sentinel monitor {MASTER} 192.0.2.1 6379 2",
             f"sentinel down-after-milliseconds {MASTER} {DOWN_AFTER}",
             f"sentinel failover-timeout {MASTER} 5000",
+            f'sentinel auth-pass {MASTER} "{self.password}"',
         ]
-        if self.password:
-            lines.append(f'sentinel auth-pass {MASTER} "{self.password}"')
-        return RedisServer(directory, sentinel=lines)
+        place = f"{HOST} {self.first.port}"
+        lines = [line.replace("192.0.2.1 6379", place) for line in lines]
+        return RedisServer(directory, sentinel=[f"sentinel myid {secrets.token_hex(20)}", *lines])
 
     @staticmethod
     def _is_complete(sentinel: RedisServer) -> bool:

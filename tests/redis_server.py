@@ -73,9 +73,9 @@ def free_port() -> int:
 class RedisServer:
     """One running Redis. It keeps nothing on disk unless ``appendonly="yes"`` is among *options*.
 
-    *options* are those of ``redis.conf``, with ``_`` for ``-`` and a tuple for several words. With
-    *tls* it speaks TLS only, by a certificate of that authority. With *sentinel*, lines of
-    ``sentinel.conf``, it is a Sentinel.
+    *options* are those of ``redis.conf``, with ``_`` for ``-`` and a tuple for several words. Files
+    of *include* stand before them, and say what is kept. With *tls* it speaks TLS only, by a
+    certificate of that authority. With *sentinel*, lines of ``sentinel.conf``, it is a Sentinel.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class RedisServer:
         password: str = "",
         tls: Authority | None = None,
         sentinel: Sequence[str] = (),
+        include: Sequence[Path] = (),
         **options: object,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -92,7 +93,10 @@ class RedisServer:
         self.password = password
         self._authority = tls
         self._sentinel = sentinel
-        self._options: dict[str, object] = {"save": "", "appendonly": "no"}
+        self._include = include
+        self._options: dict[str, object] = {}
+        if not include:
+            self._options |= {"save": "", "appendonly": "no"}
         self._options["repl-diskless-sync-delay"] = 0
         self._options |= {name.replace("_", "-"): value for name, value in options.items()}
         self._log = directory / "redis.log"
@@ -124,7 +128,8 @@ class RedisServer:
             options |= self._options
         if options.get("cluster-enabled") == "yes":
             self.bus_port = options["cluster-port"] = free_port()
-        lines = [f"{name} {_quoted(value)}" for name, value in options.items()]
+        lines = [f"include {_quoted(file)}" for file in self._include]
+        lines += [f"{name} {_quoted(value)}" for name, value in options.items()]
         self._configuration.write_text("\n".join([*lines, *self._sentinel, ""]))
 
     def _start(self) -> None:
