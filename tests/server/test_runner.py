@@ -12,7 +12,8 @@ import pytest
 
 from tidewire.log import MemoryEngine
 from tidewire.log.sqlite import SqliteEngine
-from tidewire.server.runner import StartError, engine_of, run
+from tidewire.server.listening import StartError
+from tidewire.server.runner import engine_of, run
 from tidewire.settings import NamespaceSettings, Settings
 
 if TYPE_CHECKING:

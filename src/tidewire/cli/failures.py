@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tidewire.model import TidewireError
 
 if TYPE_CHECKING:
-    from tidewire.server.runner import StartError
+    from tidewire.server.listening import StartError
     from tidewire.settings import Settings
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import typer
@@ -10,6 +10,7 @@ import typer
 from tidewire.cli.failures import explain
 from tidewire.cli.options import settings_or_exit, takes_settings
 from tidewire.cli.terminal import fail
+from tidewire.settings import Settings, load
 
 
 @takes_settings
@@ -20,10 +21,22 @@ def serve(flags: Mapping[str, object], config: Path | None) -> None:
     tidewire.toml (poll_interval). Flags come first, then variables, then the file.
     """
     settings = settings_or_exit(config, flags).settings
-    from tidewire.server.runner import StartError, run
+    from tidewire.server.listening import StartError
+    from tidewire.server.processors import usable_processors
 
+    count = usable_processors() if settings.workers == "auto" else settings.workers
     try:
-        code = run(settings)
+        code = _serve(settings, count, lambda: load(flags, config=config).settings)
     except StartError as error:
         fail(explain(error, settings))
     raise typer.Exit(code)
+
+
+def _serve(settings: Settings, count: int, reread: Callable[[], Settings]) -> int:
+    if count == 1:
+        from tidewire.server.runner import run
+
+        return run(settings)
+    from tidewire.server.supervisor import supervise
+
+    return supervise(settings, count, reread)

@@ -12,6 +12,7 @@ import logging
 import string
 import sys
 from collections.abc import Iterable
+from functools import partial
 
 import structlog
 from structlog.dev import Column, ConsoleRenderer, KeyValueColumnFormatter, LogLevelColumnFormatter
@@ -31,17 +32,21 @@ _LONGEST_READ = 16 * LONGEST  # beyond it not even secrets are looked for
 _PLAIN = frozenset(string.ascii_letters + string.digits + "_-.:/@#?&,*+%~[]")
 
 
-def configure(level: str, shape: str, secrets: Iterable[str] = ()) -> None:
+def configure(
+    level: str, shape: str, secrets: Iterable[str] = (), *, worker: int | None = None
+) -> None:
     """Send the records of all loggers to standard error.
 
     *level* is the least severe one shown, *shape* is ``pretty`` or ``json``; *secrets* are never
-    shown, wherever they turn up.
+    shown, wherever they turn up. Where there is more than one, lines tell which *worker* it was.
     """
     first: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _add_facts,
     ]
+    if worker is not None:
+        first.append(partial(_add_worker, worker))
     last: list[Processor]
     if shape == "json":
         first.append(structlog.stdlib.add_logger_name)
@@ -73,6 +78,11 @@ def _add_facts(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
     """The facts of the record as keys; those that are not there are left out."""
     facts = getattr(event["_record"], "facts", {})
     event.update({key: fact for key, fact in facts.items() if fact is not None})
+    return event
+
+
+def _add_worker(worker: int, logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    event["worker"] = worker
     return event
 
 

@@ -1,4 +1,4 @@
-"""``GET /metrics``: what Prometheus is told of this worker.
+"""``GET /metrics``: what Prometheus is told of the server, all its workers together.
 
 Nothing is counted for it alone. The server's own counters, and its tables, are read at the moment
 of the scrape.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -16,6 +16,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from tidewire.access.breaker import REASONS as BREAKER_REASONS
+from tidewire.server.line import Everything, Family
+from tidewire.server.merging import families_of, merged, metrics_of
 from tidewire.server.request import Request
 from tidewire.transports.long_poll import LongPoll
 from tidewire.transports.sse import EventStream
@@ -68,19 +70,80 @@ _REFUSALS = (
 _TRANSPORTS = {WebSocket: "websocket", EventStream: "sse", LongPoll: "longpoll"}
 
 
+class Siblings(Protocol):
+    """The workers of one server."""
+
+    async def everything(self) -> Everything:
+        """What all of them tell, this one included; raises ``Unavailable``."""
+        ...
+
+
 class Metrics:
     """The metrics of one worker's *app*."""
 
     def __init__(self, app: App) -> None:
-        self._registry = CollectorRegistry()
-        self._registry.register(_Counters(app))
+        #: The workers of this server; ``None``: it has this one.
+        self.siblings: Siblings | None = None
+        self._registry = _registry_of(_Counters(app))
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
 
+    def families(self) -> list[Family]:
+        """What this worker tells its supervisor."""
+        return families_of(self._registry.collect())
+
     def answer(self, accept: str) -> tuple[bytes, str]:
         """The text for a scraper with this ``Accept`` header, and its content type."""
-        encode, content_type = choose_encoder(accept)
-        return encode(self._registry), content_type
+        return _text(_registry_of(_Workers({"1": True}, 0), self._registry), accept)
+
+    @staticmethod
+    def answer_for_all(everything: Everything, accept: str) -> tuple[bytes, str]:
+        """As ``answer``, for all workers."""
+        up = dict.fromkeys(everything.workers, True) | dict.fromkeys(everything.silent, False)
+        told = merged(everything.workers, everything.retired)
+        return _text(_registry_of(_Workers(up, everything.restarts), _Told(told)), accept)
+
+
+def _registry_of(*collectors: Collector) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    for collector in collectors:
+        registry.register(collector)
+    return registry
+
+
+def _text(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
+    encode, content_type = choose_encoder(accept)
+    return encode(registry), content_type
+
+
+class _Told(Collector):
+    def __init__(self, families: list[Family]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        yield from metrics_of(self._families)
+
+
+class _Workers(Collector):
+    """The workers themselves: whether each has answered, and how many had to be replaced."""
+
+    def __init__(self, up: dict[str, bool], restarts: int) -> None:
+        self._up = up
+        self._restarts = restarts
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "tidewire_workers", "Workers whose figures are in this answer.", sum(self._up.values())
+        )
+        each = GaugeMetricFamily(
+            "tidewire_worker_up", "0 for a worker that did not answer in time.", labels=["worker"]
+        )
+        for worker, up in sorted(self._up.items()):
+            each.add_metric([worker], up)
+        yield each
+        yield CounterMetricFamily(
+            "tidewire_worker_restarts", "Workers that ended and were replaced.", self._restarts
+        )
 
 
 class _Counters(Collector):
@@ -154,6 +217,21 @@ def by_transport(app: App) -> Counter[str]:
 
 def metrics(app: App, request: Request, connection: Connection) -> None:
     """``GET /metrics``: the text format of Prometheus, or OpenMetrics for who asks for it."""
-    body, content_type = app.metrics.answer(request.header(b"accept") or "")
+    siblings = app.metrics.siblings
+    if siblings is None:
+        _respond(connection, app.metrics.answer(request.header(b"accept") or ""))
+    else:
+        app.answer_later(request, connection, _answer_for_all(siblings, request, connection))
+
+
+async def _answer_for_all(siblings: Siblings, request: Request, connection: Connection) -> None:
+    accept = request.header(b"accept") or ""
+    answer = Metrics.answer_for_all(await siblings.everything(), accept)
+    if connection.current is request:
+        _respond(connection, answer)
+
+
+def _respond(connection: Connection, answer: tuple[bytes, str]) -> None:
+    body, content_type = answer
     headers = f"Content-Type: {content_type}\r\nCache-Control: no-store\r\n".encode()
     connection.respond(200, headers, body)

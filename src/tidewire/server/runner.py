@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import gc
 import logging
 import signal
-import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +20,8 @@ from tidewire.server.access_log import LoggedConnection, LoggingApp, SecureLogge
 from tidewire.server.app import App
 from tidewire.server.certificate import Certificate, CertificateError
 from tidewire.server.connection import Connection
+from tidewire.server.listening import StartError, address_of, listen, tell_address
+from tidewire.server.place import Place
 from tidewire.server.tls import SecureConnection, TlsLayer
 from tidewire.settings import Settings
 from tidewire.settings.describe import is_secret
@@ -33,25 +32,21 @@ logger = logging.getLogger("tidewire.server")
 
 BACKLOG = 4096
 CLOSE_SECONDS = 0.5  # of the time to drain, kept for closing what is left
-# Bytes of a stream that wait in the kernel unsent; past it the client is behind, and reads from
-# the log at its own pace instead.
-UNSENT_LOW_WATER = 256 << 10
 
 
-class StartError(Exception):
-    """The server cannot start; the text says why and what to do."""
+def run(settings: Settings, place: Place | None = None) -> int:
+    """Serve until SIGTERM or SIGINT, or until the supervisor says so; return the exit code.
 
-
-def run(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; return the process's exit code.
+    A worker has its *place* there.
 
     Raises:
         StartError: if the log cannot be opened, the address cannot be bound, or the certificate
             cannot be used.
     """
-    logs.configure(settings.log_level, settings.log_format, secrets_of(settings))
+    number = None if place is None else place.number
+    logs.configure(settings.log_level, settings.log_format, secrets_of(settings), worker=number)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(settings))
+        runner.run(_serve(settings, place))
     return 0
 
 
@@ -137,15 +132,16 @@ def certificate_of(settings: Settings) -> Certificate | None:
         raise StartError(str(error)) from error
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, place: Place | None) -> None:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGTERM, stopping.set)
+    if place is None:
+        loop.add_signal_handler(signal.SIGINT, stopping.set)
     hub = Hub(engine_of(settings))
     uploads = uploads_of(settings, hub.engine)
     certificate = certificate_of(settings)
-    listener = _listen(settings)
+    listener = listen(settings) if place is None else place.listener
     try:
         await hub.start()
     except EngineUnavailable as error:
@@ -160,16 +156,18 @@ async def _serve(settings: Settings) -> None:
         await hub.stop()
         raise StartError(str(error)) from error
     await app.access.revocations.load()
-    app.load.address = _address(listener, settings)
+    app.load.address = address_of(listener, settings)
     await app.fleet.start()
     hub.spawn(app.access.fetch_keys())
     if certificate is not None:
         certificate.watch(loop)
-        loop.add_signal_handler(signal.SIGHUP, certificate.reload)
+        if place is None:
+            loop.add_signal_handler(signal.SIGHUP, certificate.reload)
     server = await loop.create_server(_protocols(app, certificate), sock=listener, backlog=BACKLOG)
-    # Scripts wait for this line.
-    sys.stdout.write(f"tidewire listening on {app.load.address}\n")
-    sys.stdout.flush()
+    if place is None:
+        tell_address(app.load.address)
+    else:
+        await _take_place(place, app, server, stopping)
     _spare_the_collector()
     shown = hide_passwords(settings.engine)
     logger.info("serving the log %s, epoch %s", shown, hub.engine.epoch)
@@ -182,7 +180,24 @@ async def _serve(settings: Settings) -> None:
     if uploads is not None:
         uploads.close()
     await hub.stop()
+    if place is not None:
+        await place.give_up()
     logger.info("stopped")
+
+
+async def _take_place(
+    place: Place, app: App, server: asyncio.AbstractServer, stopping: asyncio.Event
+) -> None:
+    """Serve under the supervisor."""
+
+    def end(replaced: bool) -> None:
+        if replaced:
+            server.close()  # others accept at the same socket; else newcomers are told to wait
+        stopping.set()
+
+    app.metrics.siblings = place
+    await place.take(app.metrics.families, end)
+    app.loop.add_signal_handler(signal.SIGTERM, place.leave)
 
 
 def _protocols(app: App, certificate: Certificate | None) -> Callable[[], asyncio.Protocol]:
@@ -195,14 +210,6 @@ def _protocols(app: App, certificate: Certificate | None) -> Callable[[], asynci
     return lambda: TlsLayer(certificate, secure(app))
 
 
-def _address(listener: socket.socket, settings: Settings) -> str:
-    """Where the server can be reached."""
-    scheme = "https" if settings.tls_certificate else "http"
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{shown}:{port}{settings.path_prefix}"
-
-
 def _spare_the_collector() -> None:
     """Keep what lives as long as the server out of the garbage collector's rounds.
 
@@ -212,41 +219,6 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
-
-
-def _listen(settings: Settings) -> socket.socket:
-    """Bind the address.
-
-    Raises:
-        StartError: if that cannot be done.
-    """
-    host = settings.host.strip("[]")
-    try:
-        found = socket.getaddrinfo(
-            host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        family, kind, protocol, _, address = found[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise StartError(
-            f"host {host!r} is no address of this machine: {error.strerror}"
-        ) from error
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    with contextlib.suppress(OSError, AttributeError):
-        # Connections inherit it from the listener, at no cost each.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_LOW_WATER)
-    try:
-        listener.bind(address)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRNOTAVAIL:
-            raise StartError(f"host {host!r} is no address of this machine") from error
-        raise StartError(
-            f"cannot listen on {host} port {settings.port}: {error.strerror}; "
-            "choose another with --port, or --port 0 for any free one"
-        ) from error
-    listener.setblocking(False)
-    return listener
 
 
 async def _drain(app: App, server: asyncio.AbstractServer) -> None:
