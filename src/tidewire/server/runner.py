@@ -20,6 +20,7 @@ from tidewire.server.access_log import LoggedConnection, LoggingApp, SecureLogge
 from tidewire.server.app import App
 from tidewire.server.certificate import Certificate, CertificateError
 from tidewire.server.connection import Connection
+from tidewire.server.descriptors import take_descriptors
 from tidewire.server.listening import StartError, address_of, listen, tell_address
 from tidewire.server.place import Place
 from tidewire.server.tls import SecureConnection, TlsLayer
@@ -45,6 +46,7 @@ def run(settings: Settings, place: Place | None = None) -> int:
     """
     number = None if place is None else place.number
     logs.configure(settings.log_level, settings.log_format, secrets_of(settings), worker=number)
+    take_descriptors()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings, place))
     return 0
