@@ -1,4 +1,4 @@
-"""File descriptors: each connection is one, and most systems give a process 1,024 unless it asks."""
+"""File descriptors: each connection is one, and most systems give a process few unless it asks."""
 
 from __future__ import annotations
 
