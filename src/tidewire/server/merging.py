@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client.core import Metric
@@ -77,7 +78,7 @@ def _added(parts: Iterable[list[Family]]) -> list[Family]:
         for family in families:
             known.setdefault(family.name, family)
             of_family = values.setdefault(family.name, {})
-            add: Callable[[float, float], float] = max if family.name in _LARGEST else float.__add__
+            add: Callable[[float, float], float] = max if family.name in _LARGEST else operator.add
             for name, labels, value in ((s.name, s.labels, s.value) for s in family.samples):
                 key = name, tuple(labels.items())
                 of_family[key] = add(of_family[key], value) if key in of_family else value

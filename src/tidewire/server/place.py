@@ -33,6 +33,9 @@ logger = logging.getLogger("tidewire.server")
 ASK_SECONDS = 3.0
 """The supervisor answers within one, whatever the workers do."""
 
+HANG_UP_SECONDS = 1.0
+"""How long the last words may take."""
+
 
 class Place:
     """The worker *number* accepts at *listener*, and talks to its supervisor over *line*."""
@@ -80,7 +83,7 @@ class Place:
         if self._transport is not None:
             self._hung_up = self._loop.create_future()
             self._transport.close()
-            await self._hung_up
+            await asyncio.wait([self._hung_up], timeout=HANG_UP_SECONDS)
 
     # Metrics
 
