@@ -29,6 +29,10 @@ from tidewire.model import Draft, Gap, Message, Namespaces, Page, Receipt, Since
 
 Feed = Callable[[list[Message]], None]
 
+#: The feed goes on behind the id of the second argument, without what the log has, or had and lost,
+#: between those of both; whoever stands there has to read the log after the first.
+Broken = Callable[[int, int], None]
+
 #: From a record's value to its new one; ``None`` stands for no record. It may run on another
 #: thread, and more than once, so it must depend on its argument alone.
 Change = Callable[[bytes | None], bytes | None]
@@ -50,10 +54,12 @@ class Engine(Protocol):
     #: others that another process wrote, the feed may have ``Message.is_trace`` instead.
     wanted: Container[str] | None
 
-    async def open(self, feed: Feed) -> int:
+    async def open(self, feed: Feed, broken: Broken | None = None) -> int:
         """Start, and return the id of the newest message (0 when there is none).
 
-        *feed* is called on the loop's thread with every later message.
+        *feed* is called on the loop's thread with every later message, *broken* in its place where
+        the engine cannot do that: it was cut off from its storage for too long, or that has lost
+        messages. Then ``epoch`` may be another, if it is another log.
 
         Raises:
             EngineUnavailable: if the storage cannot be opened; the detail says why.

@@ -10,7 +10,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
-from tidewire.log.engine import Change, Feed, Floor, page_of
+from tidewire.log.engine import Broken, Change, Feed, Floor, page_of
 from tidewire.log.window import Window
 from tidewire.model import Draft, Message, Namespaces, Page, Receipt, Since
 from tidewire.model.cursor import new_epoch
@@ -75,7 +75,7 @@ class MemoryEngine:
         self._sweeper: asyncio.TimerHandle | None = None
         self._unswept: list[str] = []
 
-    async def open(self, feed: Feed) -> int:
+    async def open(self, feed: Feed, broken: Broken | None = None) -> int:
         self._loop = asyncio.get_running_loop()
         self._feed = feed
         self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)

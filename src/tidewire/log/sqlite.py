@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from tidewire.log.engine import Change, Feed
+from tidewire.log.engine import Broken, Change, Feed
 from tidewire.log.sqlite_following import Following
 from tidewire.log.sqlite_reader import Reader
 from tidewire.log.sqlite_writer import Committed, Work, Writer
@@ -66,7 +66,7 @@ class SqliteEngine:
         self._idle: Future[None] | None = None  # waits for the last commit
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
 
-    async def open(self, feed: Feed) -> int:
+    async def open(self, feed: Feed, broken: Broken | None = None) -> int:
         self._loop = asyncio.get_running_loop()
         self._feed = feed
         self._writing = Worker("tidewire-log-writer", self._loop)

@@ -1,0 +1,234 @@
+"""Batches: what one script appends, how it is written for Redis, and what it is made of again.
+
+An item is the publisher's part of a message as MessagePack, made once by the node that accepts it.
+The script puts before the items of a batch what it decides: in the feed for the whole batch, in a
+channel's stream for each of its messages. It never looks into an item.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+import msgspec
+
+from tidewire.log.redis_connection import Argument
+from tidewire.log.redis_keys import Keys
+from tidewire.model import Draft, Message, Namespaces, Receipt
+
+#: Number and token, before the MessagePack of a batch in the feed.
+HEAD: Final = struct.Struct(">Q16s")
+#: The id of the channel's message before, ``seq`` and time in ms, before an item in its stream.
+ENTRY: Final = struct.Struct(">QQQ")
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class _Item(msgspec.Struct, array_like=True, gc=False):
+    channel: str
+    data: bytes = b""
+    event: str | None = None
+    headers: bytes | None = None
+    binary: bool = False
+    ttl_ms: int | None = None
+    gap: str | None = None  # the reason of a purge
+
+
+class _Body(msgspec.Struct, array_like=True, gc=False):
+    first: int
+    time: int
+    bases: list[int]
+    seam: int
+    items: list[_Item]
+
+
+_decode_body = msgspec.msgpack.Decoder(_Body).decode
+_decode_item = msgspec.msgpack.Decoder(_Item).decode
+
+
+class _Answer(msgspec.Struct, array_like=True, gc=False):
+    """What the script answers; see its head."""
+
+    n: int
+    first: int
+    time: int
+    bases: list[int]
+    skipped: list[int]
+
+
+decode_answer = msgspec.msgpack.Decoder(_Answer).decode
+
+
+class Fed(NamedTuple):
+    """A batch of the feed: its messages, or the id of a seam, or neither.
+
+    ``last`` is its highest id, ``seqs`` the newest ``seq`` of each of its channels.
+    """
+
+    n: int
+    token: bytes
+    last: int
+    seqs: dict[str, int]
+    messages: list[Message]
+    seam: int
+
+
+def fed_batch(blob: bytes, epoch: str) -> Fed:
+    """A batch as it was published.
+
+    Raises:
+        msgspec.DecodeError: if it was written by another version.
+    """
+    n, token = HEAD.unpack_from(blob)
+    body = _decode_body(memoryview(blob)[HEAD.size :])
+    id, time, bases = body.first, body.time, iter(body.bases)
+    seqs: dict[str, int] = {}
+    messages: list[Message] = []
+    for item in body.items:
+        channel = item.channel
+        seq = seqs.get(channel)
+        if seq is None:
+            seq = next(bases)
+        if item.gap is None:
+            seqs[channel] = seq = seq + 1
+            expires = 0 if item.ttl_ms is None else time + item.ttl_ms
+            messages.append(
+                Message(
+                    epoch, id, channel, seq, time,
+                    item.data, item.event, item.headers, item.binary, expires,
+                )
+            )  # fmt: skip
+        else:
+            seqs[channel] = 0 if item.gap == "reset" else seq
+            messages.append(Message(epoch, id, channel, 0, time, b"", gap=item.gap))
+        id += 1
+    return Fed(n, token, body.seam or id - 1, seqs, messages, body.seam)
+
+
+def stored_message(epoch: str, id: int, value: bytes) -> tuple[int, Message]:
+    """A message as its channel's stream has it, behind the id of the one before it."""
+    before, seq, time = ENTRY.unpack_from(value)
+    item = _decode_item(memoryview(value)[ENTRY.size :])
+    expires = 0 if item.ttl_ms is None else time + item.ttl_ms
+    return before, Message(
+        epoch, id, item.channel, seq, time,
+        item.data, item.event, item.headers, item.binary, expires,
+    )  # fmt: skip
+
+
+class Purge(NamedTuple):
+    """A channel to be purged, and the reason that readers are told."""
+
+    channel: str
+    reason: str
+
+
+Work = Draft | Purge
+
+
+class Batch:
+    """Drafts and purges that one script appends."""
+
+    def __init__(self, keys: Keys, namespaces: Namespaces) -> None:
+        self.bytes = 0
+        self._keys = keys
+        self._namespaces = namespaces
+        self._works: list[Work] = []
+        self._numbers: dict[str, int] = {}
+        self._channels = array("I")
+        self._items: list[bytes] = []
+        self._special: list[tuple[int, bytes | None, int, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._works)
+
+    def add(self, works: Iterable[Work]) -> None:
+        """Put *works* behind what is there."""
+        numbers, channels, items = self._numbers, self._channels, self._items
+        for work in works:
+            channel = work.channel
+            number = numbers.get(channel)
+            if number is None:
+                number = numbers[channel] = len(numbers)
+            channels.append(number)
+            if isinstance(work, Draft):
+                item = _item_of(work)
+                if work.key is not None or work.version is not None:
+                    key = None if work.key is None else self._keys.key(channel, work.key)
+                    version = -1 if work.version is None else work.version
+                    self._special.append((len(items) + 1, key, version, ""))
+            else:
+                reason = work.reason
+                item = _encode((channel, b"", None, None, False, None, reason))
+                self._special.append((len(items) + 1, None, -1, reason))
+            items.append(item)
+            self.bytes += len(item)
+            self._works.append(work)
+
+    def command(
+        self, answers: bytes, head: tuple[Argument, ...]
+    ) -> tuple[list[Argument], list[Argument]]:
+        """The script's KEYS and ARGV; *head* are its first eight arguments."""
+        keys: list[Argument] = [self._keys.log, self._keys.feed, answers]
+        bounds: list[Argument] = []
+        for channel in self._numbers:
+            keys += (self._keys.state(channel), self._keys.messages(channel))
+            bounds += self._namespaces.retention(channel)
+        special: list[Argument] = []
+        for place, key, version, reason in self._special:
+            if key is not None:
+                keys.append(key)
+            special += (place, 0 if key is None else len(keys), version, reason)
+        channels = self._channels
+        if sys.byteorder == "big":
+            channels = array("I", channels)
+            channels.byteswap()
+        return keys, [
+            *head, len(self._numbers), len(self._items), channels.tobytes(),
+            *bounds, *self._items, *special,
+        ]  # fmt: skip
+
+    def carried_out(self, epoch: str, token: bytes, answer: _Answer) -> tuple[Fed, list[Receipt]]:
+        """What *answer* says was appended, and a receipt for each work."""
+        time = answer.time
+        id = answer.first
+        bases = iter(answer.bases)
+        skipped = answer.skipped
+        others = {skipped[i]: (skipped[i + 1], skipped[i + 2]) for i in range(0, len(skipped), 3)}
+        seqs: dict[str, int] = {}
+        messages: list[Message] = []
+        receipts: list[Receipt] = []
+        for place, work in enumerate(self._works, 1):
+            channel = work.channel
+            if others and place in others:
+                receipts.append(Receipt(channel, *others[place]))
+                continue
+            seq = seqs.get(channel)
+            if seq is None:
+                seq = next(bases)
+            if isinstance(work, Draft):
+                seqs[channel] = seq = seq + 1
+                messages.append(
+                    Message(
+                        epoch, id, channel, seq, time,
+                        work.data, work.event, work.headers, work.binary,
+                        0 if work.ttl_ms is None else time + work.ttl_ms,
+                    )
+                )  # fmt: skip
+            else:
+                seqs[channel] = 0 if work.reason == "reset" else seq
+                seq = 0
+                messages.append(Message(epoch, id, channel, 0, time, b"", gap=work.reason))
+            receipts.append(Receipt(channel, id, seq))
+            id += 1
+        return Fed(answer.n, token, id - 1, seqs, messages, 0), receipts
+
+
+def _item_of(draft: Draft) -> bytes:
+    event, headers, ttl_ms = draft.event, draft.headers, draft.ttl_ms
+    if event is None and headers is None and ttl_ms is None and not draft.binary:
+        return _encode((draft.channel, draft.data))
+    return _encode((draft.channel, draft.data, event, headers, draft.binary, ttl_ms))

@@ -1,0 +1,226 @@
+"""Follows the log: each batch handed on once, in order, whoever wrote it.
+
+Theory of operation
+===================
+
+Batches are numbered 1, 2, 3 … They are published, and kept in the stream ``feed`` for a while.
+*Publishing wakes, the stream is the truth*: the node knows the number of the last batch that it has
+handed on, and takes only the next one. Whatever else comes (a number too high, the end of the
+connection) has one answer: the connection is made anew, and ``join`` reads from the stream what is
+missing before anything else is done. Published batches and the answers to the node's own scripts
+come on one connection, in the order in which they were made; so when an answer is there, all
+batches before it have been handed on.
+
+There are three things that ``join`` cannot make good. They are told to the hub as a *break* (see
+``Broken`` in ``engine.py``), and it sends its sessions to read the log:
+
+*The feed is trimmed.* The node was away for longer than batches are kept. They are in the log.
+
+*The log has lost its tail.* A replica has taken the master's place without its last batches, or a
+server came back with an older file. Each batch has a token, so a node sees that the one which it
+has fed under some number is not the one that is there. It looks for the newest that it has in
+common with the log and records a *seam*, a batch without messages that has an id of its own, above
+all that any node is known to have seen. Whoever reads past that id is told a gap. What was lost
+and what is kept share no ids (a new master's leap beyond all that its predecessor can have given,
+see ``redis_join.lua``), so sessions that go back to the common batch miss nothing and get nothing
+twice.
+
+*There is another log*, because somebody has emptied the server and another node came first.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from tidewire.log.engine import Broken, Feed
+from tidewire.log.redis_batch import HEAD, Fed, fed_batch
+from tidewire.log.redis_connection import Argument, Connection, Lost, RedisError
+from tidewire.log.redis_keys import Keys
+from tidewire.log.redis_scripts import COMMON, JOIN, SEAM
+from tidewire.model import EngineUnavailable
+from tidewire.model.cursor import new_epoch
+
+logger = logging.getLogger("tidewire.log")
+
+REMEMBERED: Final = 2_000  # batches
+REMEMBERED_SEQS: Final = 100_000
+PAGE: Final = 16  # batches
+
+TOKEN_BYTES: Final = 16
+
+
+class Follower:
+    """The node's place in the feed. *named* is told the log's epoch, once it is known."""
+
+    def __init__(
+        self, keys: Keys, channel: bytes, publish: str, named: Callable[[str], None]
+    ) -> None:
+        self.epoch = ""
+        self.head = 0  # the highest id that was handed on
+        self.n = -1  # the number of the last batch that was handed on; -1: none is known
+        self.born = 0
+        self.awaited = b""  # the token of the batch that this node has sent
+        self._keys = keys
+        self._channel = channel
+        self._publish = publish
+        self._named = named
+        self._feed: Feed | None = None
+        self._broken: Broken | None = None
+        self._recent: deque[Fed] = deque()
+        self._recent_seqs = 0
+        self._joining = False
+        self._pushed_n = 0
+
+    def start(self, feed: Feed, broken: Broken | None) -> None:
+        """Hand on to *feed* what comes from now on, and tell *broken* what does not."""
+        self._feed, self._broken = feed, broken
+
+    # What comes
+
+    def pushed(self, connection: Connection, blob: bytes) -> None:
+        """Take a batch as it was published."""
+        n, token = HEAD.unpack_from(blob)
+        if self._joining:
+            self._pushed_n = n
+        elif n == self.n + 1:
+            if token != self.awaited:  # this node's own comes with its answer
+                self._take(fed_batch(blob, self.epoch))
+        elif n > self.n + 1:
+            connection.close(f"batch {n} of the feed came behind {self.n}")
+
+    def answered(self, fed: Fed) -> bool:
+        """Take a batch of this node's own; ``False``: others before it are missing."""
+        if fed.n == self.n + 1:
+            self._take(fed)
+        return fed.n <= self.n
+
+    def _take(self, fed: Fed) -> None:
+        before, self.head, self.n = self.head, fed.last, fed.n
+        self._remember(fed)
+        if fed.seam:
+            self._tell_broken(before, fed.seam)
+        elif self._feed is not None:
+            self._feed(fed.messages)
+
+    def _remember(self, fed: Fed) -> None:
+        recent = self._recent
+        recent.append(fed._replace(messages=[]))
+        self._recent_seqs += len(fed.seqs)
+        while len(recent) > REMEMBERED or (self._recent_seqs > REMEMBERED_SEQS and len(recent) > 1):
+            self._recent_seqs -= len(recent.popleft().seqs)
+
+    def _tell_broken(self, after: int, upto: int) -> None:
+        if self._broken is not None:
+            self._broken(after, upto)
+
+    # Joining
+
+    async def join(self, connection: Connection, run_id: str, now: Callable[[], int]) -> int:
+        """Find the log on a new connection that listens already, and catch up with it.
+
+        Return the time of the server, in µs. *now* is that for the scripts, or -1.
+
+        Raises:
+            EngineUnavailable: if the connection ends, or something else has the log's keys.
+        """
+        self._joining = True
+        self._pushed_n = 0
+        try:
+            return await self._join(connection, run_id, now)
+        except Lost as lost:
+            raise EngineUnavailable(f"Redis at {connection.name}: {lost}") from lost
+        except RedisError as error:
+            raise EngineUnavailable(_refused(connection, error)) from error
+        finally:
+            self._joining = False
+
+    async def _join(self, connection: Connection, run_id: str, now: Callable[[], int]) -> int:
+        known = self._recent[-1].token if self._recent else b""
+        keys = self._keys.log, self._keys.feed
+        found = await JOIN.call(
+            connection,
+            keys,
+            (self.epoch or new_epoch(), now(), run_id, self.n, known),
+        )
+        epoch, last, n, token, born, _, redis_now, state = found
+        before, self.epoch, self.born = self.epoch, epoch.decode(), int(born)
+        self._named(self.epoch)
+        if before not in ("", self.epoch):
+            logger.error("there is another log, %s, where %s was", self.epoch, before)
+            self._stand_at(n, token, int(last))
+            self._tell_broken(0, self.head)
+        elif self.n < 0:
+            self._stand_at(n, token, int(last))
+        elif state == b"lost":
+            await self._lost(connection, now)
+        elif state == b"trimmed":
+            logger.warning("this node was away for longer than the feed is kept: reading the log")
+            reached = self.head
+            self._stand_at(n, token, int(last))
+            self._tell_broken(reached, self.head)
+        await self._catch_up(connection, n)
+        return int(redis_now)
+
+    def _stand_at(self, n: int, token: bytes, last: int) -> None:
+        self.n, self.head = n, last
+        self._recent.clear()
+        self._recent_seqs = 0
+        if n:
+            self._remember(Fed(n, token, last, {}, [], 0))
+
+    async def _catch_up(self, connection: Connection, upto: int) -> None:
+        while self.n < max(upto, self._pushed_n):
+            page = await connection.call("XRANGE", self._keys.feed, self.n + 1, "+", "COUNT", PAGE)
+            for _, (_, blob) in page:
+                fed = fed_batch(blob, self.epoch)
+                if fed.n != self.n + 1:
+                    raise EngineUnavailable(f"the feed has no batch {self.n + 1}")
+                self._take(fed)
+            if not page:
+                raise EngineUnavailable(f"the feed ends with batch {self.n}")
+
+    async def _lost(self, connection: Connection, now: Callable[[], int]) -> None:
+        """The log has lost what this node has fed last: have a seam there, and go on behind it."""
+        newest = list(reversed(self._recent))
+        listed: list[Argument] = []
+        for fed in newest:
+            listed += (fed.n, fed.token)
+        place = await COMMON.call(connection, (self._keys.feed,), listed)
+        lost = newest[: place - 1] if place else newest
+        common = newest[place - 1] if place else None
+        seqs: dict[str, int] = {}
+        for fed in reversed(lost):
+            seqs |= fed.seqs
+        last, n, token, _ = await SEAM.call(
+            connection,
+            (self._keys.log, self._keys.feed, *map(self._keys.state, seqs)),
+            (
+                self.epoch,
+                now(),
+                secrets.token_bytes(TOKEN_BYTES),
+                self.head,
+                -1 if common is None else common.n,
+                self._publish,
+                self._channel,
+                *seqs.values(),
+            ),
+        )
+        after = self.head if common is None else common.last
+        logger.error(
+            "Redis has lost what it had accepted last, after %d: subscribers are told a gap", after
+        )
+        self._stand_at(n, token, int(last))
+        self._tell_broken(after, self.head)
+
+
+def _refused(connection: Connection, error: RedisError) -> str:
+    if error.code == "WRONGTYPE":
+        return (
+            f"Redis at {connection.name} has something else under the keys of the log: "
+            "choose another ?prefix="
+        )
+    return f"Redis at {connection.name}: {error}"
