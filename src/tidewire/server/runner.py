@@ -13,6 +13,8 @@ from pathlib import Path
 from tidewire.access.unusable import Unusable
 from tidewire.hub import Hub
 from tidewire.log import Engine, MemoryEngine
+from tidewire.log.redis import RedisEngine
+from tidewire.log.redis_address import is_redis, parse_address
 from tidewire.log.sqlite import SqliteEngine
 from tidewire.model import EngineUnavailable, Flow, Namespaces, Retention
 from tidewire.server import logs
@@ -90,6 +92,9 @@ def engine_of(settings: Settings) -> Engine:
     )
     if settings.engine == "memory:":
         return MemoryEngine(namespaces, idempotency_window=settings.idempotency_window)
+    if is_redis(settings.engine):
+        address = parse_address(settings.engine)
+        return RedisEngine(address, namespaces, idempotency_window=settings.idempotency_window)
     path = settings.engine.removeprefix("sqlite:///")
     return SqliteEngine(path, namespaces, idempotency_window=settings.idempotency_window)
 
