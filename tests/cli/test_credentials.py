@@ -39,6 +39,9 @@ COMMANDS = {
     "ack": ["ack", "worker", ID],
     "nack": ["nack", "worker", ID],
     "receipts": ["receipts", "news:1", ID],
+    "connections": ["connections"],
+    "disconnect": ["disconnect", "--user", "nobody"],
+    "nodes": ["nodes"],
     "revoke": ["revoke", "--user", "nobody"],
 }
 EVERY_COMMAND = pytest.mark.parametrize("arguments", COMMANDS.values(), ids=COMMANDS)

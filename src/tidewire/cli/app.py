@@ -9,8 +9,11 @@ import typer
 
 from tidewire.cli.ack import ack, nack
 from tidewire.cli.config import config
+from tidewire.cli.connections import connections
+from tidewire.cli.disconnect import disconnect
 from tidewire.cli.history import history
 from tidewire.cli.keys import add, list_, remove, rotate
+from tidewire.cli.nodes import nodes
 from tidewire.cli.pub import pub
 from tidewire.cli.purge import purge
 from tidewire.cli.receipts import receipts
@@ -69,6 +72,7 @@ def _put(command: Callable[..., None], to: typer.Typer, panel: str | None, examp
 
 _START, _USE, _CONSUME, _OTHER = "Start a server", "Use a server", "Be a consumer", "Other"
 _LET_IN = "Let others in"
+_OPERATE = "Look after servers"
 for command, panel, example in (
     (serve, _START, "tidewire serve --port 8480 --engine sqlite:///log.db"),
     (config, _START, "tidewire config --defaults > tidewire.toml"),
@@ -80,6 +84,9 @@ for command, panel, example in (
     (ack, _CONSUME, "tidewire ack billing q7Zf9a-1795392012345678"),
     (nack, _CONSUME, "tidewire nack billing q7Zf9a-1795392012345678 --delay 60"),
     (receipts, _CONSUME, "tidewire receipts orders q7Zf9a-1795392012345678"),
+    (connections, _OPERATE, "tidewire connections --user 42"),
+    (disconnect, _OPERATE, "tidewire disconnect --user 42"),
+    (nodes, _OPERATE, "tidewire nodes"),
     (revoke, _LET_IN, "tidewire revoke --user 42"),
     (token, _LET_IN, "tidewire token --sub 42 --channel 'chat:*=subscribe,publish'"),
     (version, _OTHER, "tidewire version --json"),

@@ -12,6 +12,7 @@
     uploading     files in chunks                   http         the HTTP client of all
     credentials   what is shown of who asks         lifetime     how long a token says it is good
     opening       WebSockets, from first to last    staying      the next token, told in time
+    fleet         connections and servers
     backoff       when to try again                 errors       what can go wrong
 """
 
@@ -41,6 +42,7 @@ from tidewire.client.errors import (
     Unanswered,
     Unauthorized,
 )
+from tidewire.client.fleet import ConnectionOf, Connections, Disconnected, Node, Nodes
 from tidewire.client.history import history
 from tidewire.client.http import open_http
 from tidewire.client.long_poll import LongPollTransport
@@ -61,8 +63,11 @@ __all__ = [
     "Client",
     "ClientError",
     "Close",
+    "ConnectionOf",
+    "Connections",
     "Credentials",
     "Delivery",
+    "Disconnected",
     "Envelope",
     "Event",
     "File",
@@ -72,6 +77,8 @@ __all__ = [
     "Interrupted",
     "LongPollTransport",
     "Message",
+    "Node",
+    "Nodes",
     "Operations",
     "Other",
     "Position",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeVar
+from urllib.parse import quote
 
 import httpx
 import msgspec
 
 from tidewire.client.answers import failure
 from tidewire.client.errors import Refused, broken
+from tidewire.client.fleet import ConnectionOf, Connections, Disconnected, Nodes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from tidewire.client.address import Query, ServerAddress
 
@@ -108,6 +110,41 @@ class Operations:
         body = msgspec.json.encode({what: name})
         await self._request("POST", "/revoke", (), body)
 
+    async def connections(self, **which: str | None) -> AsyncGenerator[Connections, None]:
+        """Streams and held polls of all servers, in pages.
+
+        *which*: ``user``, ``session``, ``device``, ``channel``, ``transport``, ``node`` and
+        ``limit`` (of a page), those that are given.
+        """
+        query = _given(which)
+        after: str | None = ""
+        while after is not None:
+            asked = [*query, ("after", after)] if after else query
+            page = _read(await self._request("GET", "/connections", asked), Connections)
+            yield page
+            after = page.next
+
+    async def connection(self, id: str) -> ConnectionOf:
+        """One connection, with its channels."""
+        return _read(await self._request("GET", _connection(id), ()), ConnectionOf)
+
+    async def disconnect(
+        self, id: str | None = None, *, retry: int | None = None, **which: str | None
+    ) -> Disconnected:
+        """End the connection *id*, or all to which what is given of *which* applies.
+
+        That is as for :meth:`connections`, without ``limit``; at least one of ``user``,
+        ``session``, ``device`` and ``channel`` is needed. Clients are told not to come back, or
+        with *retry* to do so in so many ms.
+        """
+        query = _given(which | {"retry": None if retry is None else str(retry)})
+        path = "/connections" if id is None else _connection(id)
+        return _read(await self._request("DELETE", path, query), Disconnected)
+
+    async def nodes(self) -> Nodes:
+        """All servers of the log, with their load."""
+        return _read(await self._request("GET", "/nodes", ()), Nodes)
+
     async def _get(self, query: Query) -> Receipts:
         return _read(await self._request("GET", "/receipts", query), Receipts)
 
@@ -125,6 +162,14 @@ class Operations:
         if answer.status_code not in (200, 204):
             raise failure(answer.status_code, answer.headers, answer.content)
         return answer
+
+
+def _given(values: Mapping[str, str | None]) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in values.items() if value is not None]
+
+
+def _connection(id: str) -> str:
+    return f"/connections/{quote(id, safe='')}"
 
 
 def _read(answer: httpx.Response, form: type[T]) -> T:

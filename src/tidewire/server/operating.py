@@ -37,8 +37,8 @@ MOST_LIMIT = 1_000
 MOST_RETRY = 3_600_000
 """Milliseconds after which a client may come back."""
 
-DISCONNECT_SECONDS = 10.0
-"""To end many takes its time."""
+DISCONNECT_SECONDS = 8.0
+"""To end many takes its time; clients wait for 10 s."""
 
 _HEADERS = JSON + b"Cache-Control: no-store\r\n"
 _FILTERS = frozenset({"user", "session", "device", "channel", "transport"})
