@@ -10,8 +10,9 @@ import pytest
 from tests.hub.world import HeldEngine, World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
+    from tidewire.log import Engine, MemoryEngine
     from tidewire.model import Flow
 
 
@@ -32,6 +33,7 @@ class MakeWorld(Protocol):
         recent: int = 10_000,
         size: int = 10_000,
         held: bool = False,
+        wrap: Callable[[MemoryEngine], Engine] | None = None,
         flows: Mapping[str, Flow] | None = None,
     ) -> World: ...
 
@@ -46,9 +48,10 @@ def make_world(loop: asyncio.AbstractEventLoop) -> Iterator[MakeWorld]:
         recent: int = 10_000,
         size: int = 10_000,
         held: bool = False,
+        wrap: Callable[[MemoryEngine], Engine] | None = None,
         flows: Mapping[str, Flow] | None = None,
     ) -> World:
-        wrap = HeldEngine if held else None
+        wrap = HeldEngine if held else wrap
         world = World(loop, recent=recent, size=size, wrap=wrap, flows=flows)
         worlds.append(world)
         return world

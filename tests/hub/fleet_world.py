@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from asyncio import Future
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
-    from tidewire.log.engine import Change, Feed
+    from tidewire.log.engine import Broken, Change, Feed
     from tidewire.model import Draft, Message, Page, Receipt, Since
 
 T = TypeVar("T")
@@ -79,7 +79,7 @@ class Access:
         self.held: asyncio.Event | None = None  # a read of leases waits for it
         self._missed: list[Message] = []
 
-    async def open(self, feed: Feed) -> int:
+    async def open(self, feed: Feed, broken: Broken | None = None) -> int:
         self._feed = feed
         if not self.log.feeds:
             await self.log.open(self.log.tell)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 
     from tidewire.hub import Opening
-    from tidewire.log import Engine, Feed
+    from tidewire.log import Broken, Engine, Feed
 
 T = TypeVar("T")
 
@@ -407,7 +407,9 @@ class HeldEngine:
         self.reads: list[dict[str, int]] = []
         self.waiting: list[asyncio.Future[None]] = []
 
-    async def open(self, feed: Feed) -> int:
+    async def open(self, feed: Feed, broken: Broken | None = None) -> int:
+        self.broken = broken
+
         def traced(messages: list[Message]) -> None:
             feed([self._seen(message) for message in messages])
 

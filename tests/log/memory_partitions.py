@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from asyncio import Future
     from collections.abc import Callable, Container, Mapping, Sequence
 
-    from tidewire.log import Feed
+    from tidewire.log import Broken, Feed
     from tidewire.model import Draft, Message, Page, Receipt
 
 KEEP_ALL = Namespaces(Retention(1_000_000, 10**15))
@@ -68,7 +68,7 @@ class MemoryPartition:
         self.scan = shared.scan
         self.head = shared.head
 
-    async def open(self, feed: Feed) -> int:
+    async def open(self, feed: Feed, broken: Broken | None = None) -> int:
         self.feed = feed
         if not self.shared.views:
             await self.shared.open(self.shared.spread)

@@ -1,7 +1,8 @@
 """Holes in the feed: messages that the log has, and that it never handed to this process.
 
 An engine whose feed was cut for longer than its storage waits can miss some. ``seq`` counts
-1, 2, 3 … in each channel, so the next message of the channel gives it away.
+1, 2, 3 … in each channel, so the next message of the channel gives it away. An engine that knows
+that its feed is broken says so itself.
 """
 
 from __future__ import annotations
@@ -18,6 +19,19 @@ class Hole(NamedTuple):
     channel: str
     after: int
     before: int
+
+
+class Break(NamedTuple):
+    """The whole feed lacks what is between the ids *after* and *upto*, or the log has lost it.
+
+    ``reached`` is what the feed had come to: who stands above it knows more than this process did.
+    With ``anew`` another log begins here, and no position in the one before means anything.
+    """
+
+    after: int
+    upto: int
+    reached: int
+    anew: bool
 
 
 class Sequences:

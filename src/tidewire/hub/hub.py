@@ -23,8 +23,9 @@ from typing import Any
 from tidewire.hub.audience import Audience, Delivery, Form
 from tidewire.hub.coalescing import Coalescing
 from tidewire.hub.conflation import Flows, conflated, read_conflated
-from tidewire.hub.holes import Hole, Sequences
+from tidewire.hub.holes import Break, Hole, Sequences
 from tidewire.hub.interest import Interest
+from tidewire.hub.listeners import Listeners, Missed
 from tidewire.hub.opening import (
     PAGE_BYTES,
     PAGE_MESSAGES,
@@ -73,12 +74,13 @@ class Hub:
         self._by_channel: dict[str, dict[Audience, None]] = {}
         self._sequences = Sequences()
         self._holes: deque[Hole] = deque()
+        self._breaks: deque[Break] = deque()
         self._fed: list[Message] = []
         self._unsent: deque[Message] = deque()
         self._deliveries: deque[Delivery] = deque()
         self._ticking = False
         self._early: list[Callable[[], None]] = []
-        self._listeners: dict[str, list[Callable[[Message], None]]] = {}
+        self._listeners = Listeners(engine, self.spawn)
         #: The channels of which somebody here wants the messages.
         self.interest = Interest(self._by_channel, self._listeners)
         self._ready: deque[Session] = deque()
@@ -102,7 +104,7 @@ class Hub:
         self._coalescing = Coalescing(self.engine.namespaces, self._loop, self._give_held)
         self._coalesces = self.engine.namespaces.coalesces
         self.engine.wanted = self.interest
-        head = await self.engine.open(self._feed)
+        head = await self.engine.open(self._feed, self._broken)
         self.recent = Recent(head, self.engine.namespaces)
         self.position = head
         self._prefix = f"{self.engine.epoch}-"
@@ -169,22 +171,47 @@ class Hub:
             self._ticking = True
             self._loop.call_soon(self._tick)
 
+    def _broken(self, after: int, upto: int) -> None:
+        """The feed goes on behind *upto*; see ``Broken`` in ``log/engine.py``."""
+        self._take_fed()
+        reached = self.recent.head
+        prefix = f"{self.engine.epoch}-"
+        anew = prefix != self._prefix
+        if anew:  # no place in the other log is one in this
+            self._prefix = prefix
+            self._unsent.clear()
+            self._holes.clear()
+            self._breaks.clear()
+        logger.warning("the feed is broken behind %d: reading the log up to %d", after, upto)
+        self.drops["hole"] += 1
+        self._breaks.append(Break(after, upto, reached, anew))
+        self._sequences = Sequences()
+        self.recent.skip_to(upto)
+        self._pages = Pages()
+        if not self._ticking:
+            self._ticking = True
+            self._loop.call_soon(self._tick)
+
+    def _take_fed(self) -> None:
+        if not self._fed:
+            return
+        fed, self._fed = self._fed, []
+        holes = self._sequences.holes(fed)
+        self.recent.extend(fed)
+        for hole in holes:
+            logger.warning("the feed has a hole in %s: reading the log", hole.channel)
+            self.drops["hole"] += 1
+            self.recent.forget_below(hole.before)
+        self._holes += holes
+        self._unsent.extend(fed)
+
     def _tick(self) -> None:
         self._ticking = False
-        if self._fed:
-            fed, self._fed = self._fed, []
-            holes = self._sequences.holes(fed)
-            self.recent.extend(fed)
-            for hole in holes:
-                logger.warning("the feed has a hole in %s: reading the log", hole.channel)
-                self.drops["hole"] += 1
-                self.recent.forget_below(hole.before)
-            self._holes += holes
-            self._unsent.extend(fed)
+        self._take_fed()
         left = SLICE
         while True:
             if not self._deliveries:
-                if not self._unsent:
+                if not self._unsent and not self._breaks:
                     return
                 self._begin_round()
             left = self._run_deliveries(left)
@@ -209,6 +236,17 @@ class Hub:
         for session in sessions:
             session.go_back(hole.channel, hole.after)
 
+    def _go_over(self, broken: Break) -> None:
+        """Have everyone read on from the log, up to where the feed goes on, or further on."""
+        sessions = [
+            session for audience in self._audiences.values() for session in audience.members
+        ]
+        sessions += self.behind
+        for session in sessions:
+            session.go_over(broken)
+        self.position = broken.upto
+        self._listeners.read(min(broken.after, broken.reached), broken.upto)
+
     def _run_deliveries(self, most: int) -> int:
         deliveries = self._deliveries
         while deliveries and most > 0:
@@ -224,12 +262,16 @@ class Hub:
     def _begin_round(self) -> None:
         """Take what is unsent, up to a size or the next hole, and make each audience's bytes."""
         shares: dict[Audience, list[Message]] = {}
-        base = self.position
         size = 0
         unsent, by_channel, holes = self._unsent, self._by_channel, self._holes
-        if holes and holes[0].before == unsent[0].id:
+        if self._breaks and (not unsent or unsent[0].id > self._breaks[0].upto):
+            self._go_over(self._breaks.popleft())
+        base = self.position
+        if holes and unsent and holes[0].before == unsent[0].id:
             self._go_around(holes.popleft())
         upto = holes[0].before if holes else _NEVER
+        if self._breaks:
+            upto = min(upto, self._breaks[0].upto + 1)
         count = len(unsent)
         while unsent and size < ROUND_BYTES and unsent[0].id < upto:
             message = unsent[0]
@@ -245,7 +287,7 @@ class Hub:
             if audiences is None:
                 if message.channel in self._listeners:
                     self.messages -= 1  # it is the servers' own
-                    self._early.append(partial(self._hear, message))
+                    self._early.append(partial(self._listeners.hear, message))
                 continue
             for audience in audiences:
                 share = shares.get(audience)
@@ -301,20 +343,16 @@ class Hub:
         """Call *callback* once the next round has been begun."""
         self._early.append(callback)
 
-    def listen(self, channel: str, callback: Callable[[Message], None]) -> None:
+    def listen(
+        self, channel: str, callback: Callable[[Message], None], missed: Missed | None = None
+    ) -> None:
         """Call *callback* with each later message of *channel*, which begins with ``!``.
 
         It is called once the round that holds the message has been begun, so it may move or close
-        sessions. Such channels are the servers' own: no client can follow them.
+        sessions. Such channels are the servers' own: no client can follow them. *missed* is called
+        if this process was cut off from the log until some of the messages were gone.
         """
-        self._listeners.setdefault(channel, []).append(callback)
-
-    def _hear(self, message: Message) -> None:
-        for callback in self._listeners[message.channel]:
-            try:
-                callback(message)
-            except Exception:  # the round must go on
-                logger.exception("a message of %s was not understood", message.channel)
+        self._listeners.add(channel, callback, missed)
 
     def position_of(self, session: Session) -> int:
         """The id up to which the session's stream is complete."""

@@ -105,6 +105,13 @@ class Recent:
             self._drop_oldest()
         self.floor = max(self.floor, id - 1)
 
+    def skip_to(self, id: int) -> None:
+        """Leave all up to *id* to the engine, and what there is of each channel too."""
+        for known in (self._order, self._windows, self._purged, self._traced, self._newest):
+            known.clear()
+        self._bytes = 0
+        self.floor = self.head = id
+
     def read(self, after: Mapping[str, int], upto: int, limit: int, max_bytes: int) -> Page | None:
         """The page that an engine would give, or ``None`` when only the engine can know."""
         messages: list[Message] = []

@@ -44,6 +44,7 @@ from tidewire.model.envelope import GapNotice, Ready
 if TYPE_CHECKING:
     from tidewire.hub.audience import Audience, Form
     from tidewire.hub.consumer import Consumer
+    from tidewire.hub.holes import Break
     from tidewire.hub.hub import Hub
     from tidewire.hub.opening import Opening
 
@@ -224,6 +225,26 @@ class Session:
             self.consumer.take_up({channel: position})
         self.after[channel] = min(self.after[channel], position)
         self._unread |= {channel}  # what is gone there is not gone for want of speed
+        self.hub.after_round(partial(self.hub.catch_up, self))
+
+    def go_over(self, broken: Break) -> None:
+        """Read all channels again after *broken*, unless the session stands beyond it.
+
+        To be called before a round, which the session is not part of then.
+        """
+        self.leave()
+        if broken.anew:
+            after = dict.fromkeys(self.after, 0)
+            self._gaps = [Gap(channel, 0, "reset") for channel in self.after]
+        else:
+            after = {
+                channel: id if id > broken.reached else min(id, broken.after)
+                for channel, id in self.after.items()
+            }
+        if self.consumer is not None and after:
+            self.consumer.take_up(after)
+        self.after = after
+        self._unread = self.channels  # what is gone there is not gone for want of speed
         self.hub.after_round(partial(self.hub.catch_up, self))
 
     def read_again(self, position: int) -> None:

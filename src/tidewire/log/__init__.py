@@ -1,6 +1,6 @@
 """The log: one ordered sequence of messages, and the engines that keep it."""
 
-from tidewire.log.engine import Engine, Feed
+from tidewire.log.engine import Broken, Engine, Feed
 from tidewire.log.memory import MemoryEngine
 
-__all__ = ["Engine", "Feed", "MemoryEngine"]
+__all__ = ["Broken", "Engine", "Feed", "MemoryEngine"]

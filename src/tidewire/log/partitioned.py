@@ -38,7 +38,7 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, cast
 
-from tidewire.log.engine import Change, Engine, Feed
+from tidewire.log.engine import Broken, Change, Engine, Feed
 from tidewire.model import Draft, EngineUnavailable, Gap, Message, Page, Receipt, Since
 
 GRACE_SECONDS = 0.01
@@ -104,7 +104,8 @@ class Partitioned:
         for lane in self._lanes:
             lane.engine.wanted = wanted
 
-    async def open(self, feed: Feed) -> int:
+    async def open(self, feed: Feed, broken: Broken | None = None) -> int:
+        # A break in one partition is not handed on: it would have to find its place in the order.
         self._loop = asyncio.get_running_loop()
         for lane in self._lanes:
             lane.engine.drops = self.drops
