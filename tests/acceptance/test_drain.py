@@ -16,6 +16,7 @@ from tests.acceptance.raw_http import RawConnection
 from tests.acceptance.raw_websocket import CLOSE, PING, TEXT, RawWebSocket, frame
 from tests.acceptance.slow_reader import SlowReader
 from tests.acceptance.subscribers import http_client, numbered, publish_batch
+from tests.acceptance.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,6 +130,48 @@ def test_sigint_ends_it_as_well(start: StartServer) -> None:
     server = start(drain_timeout=DRAIN)
     server.interrupt()
     assert server.wait(DRAIN + 1) == 0
+
+
+async def last_words(server: ServerProcess, opened: asyncio.Event, path: str) -> tuple[float, int]:
+    """Follow a channel to the end of the stream; when ``close`` came, and its ``retry``."""
+    reader, writer = await asyncio.open_connection(*server.address)
+    request = f"GET {path} HTTP/1.1\r\nHost: {server.host}\r\nAccept: text/event-stream\r\n\r\n"
+    writer.write(request.encode())
+    await reader.readuntil(b"tidewire.ready")
+    opened.set()
+    await reader.readuntil(b"event: tidewire.close\n")
+    came = time.monotonic()
+    data = await reader.read()
+    writer.close()
+    assert data.endswith(b"0\r\n\r\n"), "the stream was cut, not ended"
+    close = json.loads(data[data.index(b"data: ") + 6 :].split(b"\n")[0])
+    assert close["code"] == 1012
+    return came, close["retry"]
+
+
+async def test_many_are_sent_away_over_a_window(start: StartServer) -> None:
+    count = 400
+    server = start(drain_timeout=8, drain_window=3, sse_retry=100)
+    opened = [asyncio.Event() for _ in range(count)]
+    async with asyncio.TaskGroup() as group:
+        listening = [
+            group.create_task(last_words(server, event, "/sse?channels=a")) for event in opened
+        ]
+        for event in opened:
+            await event.wait()
+        begin = time.monotonic()
+        server.terminate()
+        async with http_client(server.url) as client:
+            await until(lambda: "draining" in server.log())
+            answer = await client.get("/readyz")
+            assert answer.status_code == 503
+    words = [task.result() for task in listening]
+    ended = sorted(came - begin for came, _ in words)
+    # At 200 a second they take two seconds: some end early, and some late.
+    assert ended[count // 4] < ended[-1] - 0.5
+    assert ended[-1] > 1.5
+    assert len({retry for _, retry in words}) > 50, "they would come back at once"
+    assert await asyncio.to_thread(server.wait, 8) == 0
 
 
 def hold_the_drain(server: ServerProcess) -> RawWebSocket:

@@ -60,11 +60,11 @@ def breaker_open(server: ServerProcess, reason: str) -> bool:
     return float(values[reason]) == 1
 
 
-def check_refused(answer: Response, status: int) -> None:
-    """A refusal says when to come back, and ends the connection."""
+def check_refused(answer: Response, status: int, most: int = 5) -> None:
+    """A refusal says when to come back, in *most* seconds, and ends the connection."""
     assert answer.status == status, answer
     assert answer.problem["code"] == {429: "too_many_requests", 503: "unavailable"}[status]
-    assert 1 <= int(answer.headers["retry-after"]) <= 5
+    assert 1 <= int(answer.headers["retry-after"]) <= most
     assert answer.headers["connection"] == "close"
 
 
@@ -72,7 +72,7 @@ def check_put_off(answer: Response) -> None:
     """An EventSource, which would give up for good, is told to come back in its own way."""
     assert (answer.status, answer.headers["content-type"]) == (200, "text/event-stream")
     assert b"event: tidewire.close\n" in answer.body
-    assert re.search(rb"^retry: [0-9]{4,5}$", answer.body, re.MULTILINE)
+    assert re.search(rb"^retry: [0-9]{4,6}$", answer.body, re.MULTILINE)
 
 
 class Clients:
@@ -196,7 +196,7 @@ def test_what_is_open_goes_on_while_new_ones_are_refused(
     server = start(max_connection_rate=0.01)  # the first one, and the next in 100 s
     first = clients.websocket(server, "/ws?channels=news")
     for _ in range(20):
-        check_refused(ask(server, "/poll?channels=news"), 503)
+        check_refused(ask(server, "/poll?channels=news"), 503, most=305)
     check_put_off(ask(server, "/sse?channels=news", EVENTS))
     assert first.command(type="publish", ref=1, channel="other", data=1)["seq"] == 1
 

@@ -27,13 +27,14 @@ from tidewire.model import (
 from tidewire.server import choosing, metrics, polls, streams, subscribing
 from tidewire.server.admitting import access_of
 from tidewire.server.doors import Doors
+from tidewire.server.draining import Drain
 from tidewire.server.granting import answer_refreshes
 from tidewire.server.identifying import take_credentials
 from tidewire.server.journal import failed
 from tidewire.server.load import Load
 from tidewire.server.operating import answer_questions
 from tidewire.server.request import Endpoint, HttpLimits, Request
-from tidewire.server.response import jittered
+from tidewire.server.returning import FleetPace, Returns
 from tidewire.server.routes import ALWAYS_ANSWERED, NAME, options_of, routes_of, split
 from tidewire.server.turns import Turns
 from tidewire.server.wheel import Wheel
@@ -105,6 +106,7 @@ class App:
         )
         self.stall_timeout = settings.stall_timeout
         self.draining = False
+        self.drainage: Drain | None = None
         self.connections: set[Connection] = set()
         self.nobody = asyncio.Event()  # set while there is no connection
         self.nobody.set()
@@ -120,6 +122,7 @@ class App:
         self.poll_answers = polls.PollAnswers(hub)
         self.subscribers = subscribing.Subscribers()
         self.sessions = SessionRecords(hub.engine, settings.session_ttl)
+        self.returns = Returns(FleetPace(self), loop.time)
         self.load = Load(self)
         self.fleet = Fleet(hub, self.load.describe)
         answer_questions(self)
@@ -148,6 +151,11 @@ class App:
         if not self.connections:
             self.nobody.set()
 
+    def stream_retry(self) -> int:
+        """In how many ms the client of a stream that ends may come back."""
+        retry = self.settings.sse_retry
+        return self.returns.ms(retry // 2, retry * 3 // 2)
+
     def count_stalled(self) -> None:
         """Count a client that was ended because it took no bytes."""
         self.hub.drops["stalled"] += 1
@@ -162,12 +170,11 @@ class App:
         self.hub.drops["tls"] += 1
 
     def drain(self) -> None:
-        """Answer what is held, end the streams, and take nothing new."""
+        """Take nothing new, and send away all who are there, now or over a while."""
         self.draining = True
         self.fleet.announce()
-        for connection in list(self.connections):
-            if connection.drain():
-                connection.send_away(jittered(self.settings.sse_retry, self.settings.sse_retry * 2))
+        self.drainage = Drain(self)
+        self.drainage.begin()
 
     # Requests
 
@@ -187,6 +194,8 @@ class App:
             if self.draining or connection.refused is not None or connection.proxied:
                 refusal = self._refusal(request, connection, endpoint)
             if refusal is not None:
+                if isinstance(refusal, Unavailable) and refusal.retry_after is None:
+                    refusal.retry_after = self.returns.ms(1_000, 5_000) / 1000
                 self.put_off(request, connection, refusal)
             elif self.access.open or endpoint.needs == "nothing":
                 endpoint.handler(self, request, connection)

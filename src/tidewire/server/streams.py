@@ -81,7 +81,7 @@ def websocket(app: App, request: Request, connection: Connection) -> None:
                 rules=app.command_rules,
                 heartbeat=Heartbeat(settings.ping_interval, settings.pong_timeout),
                 now=app.loop.time(),
-                retry=lambda: jittered(settings.sse_retry // 2, settings.sse_retry * 3 // 2),
+                retry=app.stream_retry,
             )
             head = _switching(key, deflate, subprotocol)
             first = session.begin(
@@ -209,7 +209,7 @@ def event_stream(app: App, request: Request, connection: Connection) -> None:
                 _hold(app, request, connection, session, "sse", resumed, opening),
                 heartbeat=settings.sse_heartbeat,
                 now=app.loop.time(),
-                retry=lambda: jittered(settings.sse_retry // 2, settings.sse_retry * 3 // 2),
+                retry=app.stream_retry,
             )
             head = _event_head(app, request)
             first = session.begin(opening, heartbeat=_ms(settings.sse_heartbeat))
@@ -255,7 +255,9 @@ def turn_away(app: App, request: Request, connection: Connection, error: Tidewir
     form = _events_form(app, request)
     settings = app.settings
     code = 4429 if error.status == 429 else 1013
-    close = Close(code, error.detail, jittered(settings.sse_retry, settings.sse_retry * 3))
+    after = getattr(error, "retry_after", None) or 0
+    least = max(round(after * 1000), settings.sse_retry)
+    close = Close(code, error.detail, jittered(least, least + 2 * settings.sse_retry))
     cursor = request.header(b"last-event-id") or app.hub.cursor(app.hub.position)
     body = form.control(close, cursor if cursor.isascii() and cursor.isprintable() else "")
     connection.write(_event_head(app, request) + body + form.end())
