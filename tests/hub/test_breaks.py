@@ -206,7 +206,11 @@ def test_listeners_hear_what_was_missed_and_then_what_comes(
 
 def test_listeners_are_told_what_they_can_no_longer_hear(world: World) -> None:
     missed: list[str] = []
-    world.hub.listen("!access", lambda _: None, lambda: missed.append("access"))
+
+    async def load() -> None:
+        missed.append("access")
+
+    world.hub.listen("!access", lambda _: None, load)
     world.hub.listen("!nodes", lambda _: None)
     (first,) = world.publish("!access")
     world.turn(2)

@@ -349,7 +349,7 @@ class Hub:
         """Call *callback* with each later message of *channel*, which begins with ``!``.
 
         It is called once the round that holds the message has been begun, so it may move or close
-        sessions. Such channels are the servers' own: no client can follow them. *missed* is called
+        sessions. Such channels are the servers' own: no client can follow them. *missed* is awaited
         if this process was cut off from the log until some of the messages were gone.
         """
         self._listeners.add(channel, callback, missed)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any, TypeVar
 
 from tidewire.log.engine import Engine
 from tidewire.model import EngineUnavailable, Gap, Message
@@ -18,7 +19,10 @@ PAGE_MESSAGES = 256
 PAGE_BYTES = 256 << 10
 
 Heard = Callable[[Message], None]
-Missed = Callable[[], None]
+#: To be awaited when messages are gone that were never heard; tried again while the engine is away.
+Missed = Callable[[], Awaitable[None]]
+
+T = TypeVar("T")
 
 
 class Listeners(dict[str, list[Heard]]):
@@ -33,7 +37,7 @@ class Listeners(dict[str, list[Heard]]):
         self._held: deque[Message] = deque()  # behind those
 
     def add(self, channel: str, heard: Heard, missed: Missed | None) -> None:
-        """Call *heard* with each message of *channel*, *missed* if some are gone for good."""
+        """Call *heard* with each message of *channel*; *missed* if some are gone for good."""
         self.setdefault(channel, []).append(heard)
         if missed is not None:
             self._missed.setdefault(channel, []).append(missed)
@@ -64,17 +68,13 @@ class Listeners(dict[str, list[Heard]]):
             positions = dict.fromkeys(self, after)
             more = bool(positions)
             while more:
-                try:
-                    page = await self._engine.read(positions, upto, PAGE_MESSAGES, PAGE_BYTES)
-                except EngineUnavailable as error:
-                    logger.warning("what was not heard waits for the engine: %s", error.detail)
-                    await asyncio.sleep(RETRY_SECONDS)
-                    continue
+                read = partial(self._engine.read, positions, upto, PAGE_MESSAGES, PAGE_BYTES)
+                page = await _done(read)
+                for gap in page.gaps:
+                    positions[gap.channel] = max(positions[gap.channel], gap.id)
+                    await self._tell_gap(gap)
                 for message in page.messages:
                     self._tell(message)
-                for gap in page.gaps:
-                    self._tell_gap(gap)
-                    positions[gap.channel] = max(positions[gap.channel], gap.id)
                 for channel, position in positions.items():
                     positions[channel] = max(position, page.position)
                 more = page.more
@@ -82,7 +82,17 @@ class Listeners(dict[str, list[Heard]]):
             while self._held and (not self._breaks or self._held[0].id <= self._breaks[0][0]):
                 self._tell(self._held.popleft())
 
-    def _tell_gap(self, gap: Gap) -> None:
+    async def _tell_gap(self, gap: Gap) -> None:
         logger.warning("messages of %s were lost before they were heard", gap.channel)
-        for callback in self._missed.get(gap.channel, ()):
-            callback()
+        for missed in self._missed.get(gap.channel, ()):
+            await _done(missed)
+
+
+async def _done(work: Callable[[], Awaitable[T]]) -> T:
+    """What *work* gives, once the engine lets it."""
+    while True:
+        try:
+            return await work()
+        except EngineUnavailable as error:
+            logger.warning("what was not heard waits for the engine: %s", error.detail)
+            await asyncio.sleep(RETRY_SECONDS)

@@ -25,7 +25,12 @@ def access_of(app: App) -> Access:
     """The access of *app*, by its settings."""
     settings, engine = app.settings, app.hub.engine
     revocations = Revocations(engine, settings.revocation_ttl, lambda _: end_revoked(app))
-    app.hub.listen(CHANNEL, revocations.hear)
+
+    async def load_again() -> None:
+        await revocations.load()
+        end_revoked(app)
+
+    app.hub.listen(CHANNEL, revocations.hear, load_again)
     keys = tokens = None
     if settings.api_key or settings.api_keys_file:
         from tidewire.access.api_keys import ApiKeys
