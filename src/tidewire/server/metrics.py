@@ -40,6 +40,7 @@ _REASONS = (
     "slow",
     "stalled",
     "tls",
+    "unanswered",
 )
 
 _REFUSALS = (
