@@ -99,7 +99,6 @@ class RedisEngine:
         self._link = Link(
             address,
             f"tidewire-{node}",
-            channel=channel,
             answers=self._keys.answer(node),
             pushed=self._follower.pushed,
             join=self._join,

@@ -120,7 +120,7 @@ class Follower:
     # Joining
 
     async def join(self, connection: Connection, run_id: str, now: Callable[[], int]) -> int:
-        """Find the log on a new connection that listens already, and catch up with it.
+        """Listen on a new connection, find the log, and catch up with it.
 
         Return the time of the server, in µs. *now* is that for the scripts, or -1.
 
@@ -140,6 +140,7 @@ class Follower:
 
     async def _join(self, connection: Connection, run_id: str, now: Callable[[], int]) -> int:
         known = self._recent[-1].token if self._recent else b""
+        await connection.call(self._publish.replace("PUBLISH", "SUBSCRIBE"), self._channel)
         keys = self._keys.log, self._keys.feed
         found = await JOIN.call(
             connection,

@@ -36,7 +36,6 @@ class Link:
         address: RedisAddress,
         client: str,
         *,
-        channel: bytes,
         answers: bytes,
         pushed: Callable[[Connection, bytes], None],
         join: Callable[[Connection, str], Awaitable[None]],
@@ -47,7 +46,6 @@ class Link:
         self.reading: Connection | None = None
         self.directory = Directory(address, client)
         self._address = address
-        self._channel = channel
         # A command that is refused by a replica, and does next to nothing.
         self._beat = ("PEXPIRE", answers, 60_000)
         self._pushed = pushed
@@ -103,9 +101,6 @@ class Link:
             self._check(server)
             try:
                 await load_scripts(log)
-                await log.call(
-                    "SSUBSCRIBE" if self.directory.shards else "SUBSCRIBE", self._channel
-                )
             except (RedisError, Lost) as error:
                 raise EngineUnavailable(f"Redis at {name}: {error}") from error
             same = await self.directory.connect(place, reading)
