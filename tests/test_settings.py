@@ -201,7 +201,7 @@ def test_a_proxy_is_an_address_or_a_network(network: str) -> None:
             (
                 "namespaces.chat: 3 (from --namespaces) is not allowed; "
                 "it takes a table of history_size, history_ttl, "
-                "slow_policy, conflate_by, allow_subscribe, allow_publish, "
+                "slow_policy, conflate_by, coalesce, presence, allow_subscribe, allow_publish, "
                 "allow_history, allow_presence"
             ),
         ),

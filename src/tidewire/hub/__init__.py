@@ -9,6 +9,7 @@ from tidewire.hub.fleet import Fleet
 from tidewire.hub.hub import Hub
 from tidewire.hub.node import NodeInfo
 from tidewire.hub.opening import FIRST_MESSAGES, PAGE_MESSAGES, Opening, Start
+from tidewire.hub.presence import Presence
 from tidewire.hub.session import Session, Sink, State
 from tidewire.hub.session_records import Holding, SessionRecord, SessionRecords, Terms
 
@@ -25,6 +26,7 @@ __all__ = [
     "Hub",
     "NodeInfo",
     "Opening",
+    "Presence",
     "Session",
     "SessionRecord",
     "SessionRecords",

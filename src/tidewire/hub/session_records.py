@@ -18,7 +18,7 @@ import time
 from asyncio import Future
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -26,10 +26,14 @@ from tidewire.hub.session import Session
 from tidewire.log.engine import Change, Engine
 from tidewire.model import TidewireError
 
+if TYPE_CHECKING:
+    from tidewire.hub.presence import Presence
+
 logger = logging.getLogger("tidewire.hub")
 
 TABLE = "sessions"
 
+_NONE: frozenset[str] = frozenset()
 _MARK = struct.Struct("!QI")
 
 
@@ -78,6 +82,7 @@ class SessionRecords:
         self._ttl = ttl
         self._clock = clock
         self._open: dict[str, Holding] = {}
+        self.presence: Presence | None = None  # told who follows what, if anybody wants to know
 
     async def take_up(self, id: str) -> SessionRecord | None:
         """Make the caller the holder of a session and return its record; ``None``: unknown.
@@ -139,6 +144,7 @@ class Holding:
     """An open connection's part in its session."""
 
     __slots__ = (
+        "_attends",
         "_changes",
         "_closed",
         "_confirmed",
@@ -172,6 +178,15 @@ class Holding:
         self._write: Future[bytes | None] | None = None
         self._stale = False  # a further write is due when that one is done
         self._closed = False
+        self._attends: frozenset[str] = _NONE
+        if after:
+            self._attend(frozenset(after))
+
+    def _attend(self, channels: frozenset[str]) -> None:
+        """Be on those of *channels*, and on no others, where it is told who is there."""
+        presence = self._records.presence
+        if presence is not None:
+            self._attends = presence.followed(self._attends, self.session.id, self.terms, channels)
 
     def record(self, *, closed: bool = False) -> SessionRecord:
         """What there is to keep of the session now."""
@@ -212,6 +227,7 @@ class Holding:
     def changed(self) -> None:
         """The connection's channels are others now: the record must say so."""
         self._changes = (self._changes + 1) & 0xFFFFFFFF
+        self._attend(self.session.channels)
         self._keep()
 
     def refresh(self) -> None:
@@ -224,6 +240,7 @@ class Holding:
         if self._closed:
             return
         self._closed = True
+        self._attend(_NONE)
         if self._kept_at or self.session.channels:
             record = self.record(closed=True)
             _report_failure(self._records.change(self.session.id, partial(_kept, record)))

@@ -56,6 +56,9 @@ class Ok(msgspec.Struct, tag="ok", tag_field="type", omit_defaults=True):
     number: int | None = None
     offset: int | None = None
     expires: float | None = None
+    count: int | None = None
+    members: list[dict[str, Any]] | None = None
+    next: str | None = None
 
 
 class Error(msgspec.Struct, tag="error", tag_field="type", omit_defaults=True):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tidewire.model.channel import namespace_of
+from tidewire.model.address import PRESENCE
+from tidewire.model.channel import MAX_NAME, namespace_of
 
 
 class Retention(NamedTuple):
@@ -17,6 +18,8 @@ class Retention(NamedTuple):
 
 # What nodes tell each other: to be heard at once, kept for one that was held up for a while.
 _INTERNAL = Retention(10_000, 60_000_000)
+# Who comes and goes: whoever missed it for longer reads who is there.
+_COMINGS_AND_GOINGS = Retention(10_000, 300_000_000)
 
 
 class Flow(NamedTuple):
@@ -40,7 +43,7 @@ _CATCH_UP = Flow()
 class Namespaces:
     """Looks up what a channel's namespace sets, or the default."""
 
-    __slots__ = ("_by_name", "_default", "_flow", "_flows")
+    __slots__ = ("_by_name", "_default", "_flow", "_flows", "_presence", "_presences")
 
     def __init__(
         self,
@@ -48,9 +51,16 @@ class Namespaces:
         by_name: Mapping[str, Retention] | None = None,
         flow: Flow = _CATCH_UP,
         flows: Mapping[str, Flow] | None = None,
+        *,
+        presence: bool = False,
+        presences: Mapping[str, bool] | None = None,
     ) -> None:
         self._default = default
         self._by_name = dict(by_name or {})
+        self._presence = presence
+        self._presences = dict(presences or {})
+        if self.any_has_presence:
+            self._by_name.setdefault(namespace_of(PRESENCE), _COMINGS_AND_GOINGS)
         self._flow = flow
         self._flows = dict(flows or {})
 
@@ -61,6 +71,21 @@ class Namespaces:
         if not self._by_name:
             return self._default
         return self._by_name.get(namespace_of(channel), self._default)
+
+    @property
+    def any_has_presence(self) -> bool:
+        """Whether any channel has presence."""
+        return self._presence or any(self._presences.values())
+
+    def has_presence(self, channel: str) -> bool:
+        """Whether it is kept, and told, who is on *channel*.
+
+        The channels in which that is told have none, nor has one whose name is too long for that.
+        """
+        if channel[0] == "!" or channel.startswith(PRESENCE):
+            return False
+        wanted = self._presences.get(namespace_of(channel), self._presence)
+        return wanted and len(channel) + len(PRESENCE) <= MAX_NAME
 
     @property
     def coalesces(self) -> bool:

@@ -15,7 +15,8 @@ from tidewire.access.counts import Counts
 from tidewire.access.origins import Origins, is_loopback
 from tidewire.access.paces import Meters, paces_of
 from tidewire.access.rates import rate_of
-from tidewire.hub import Consumers, Fleet, Hub, SessionRecords
+from tidewire.hub import Consumers, Fleet, Hub, Presence, SessionRecords
+from tidewire.hub.presence import Times
 from tidewire.model import (
     Forbidden,
     MethodNotAllowed,
@@ -125,6 +126,16 @@ class App:
         self.returns = Returns(FleetPace(self), loop.time)
         self.load = Load(self)
         self.fleet = Fleet(hub, self.load.describe)
+        #: Who is on the channels; ``None``: no namespace has that.
+        self.presence: Presence | None = None
+        if hub.engine.namespaces.any_has_presence:
+            times = Times(
+                settings.presence_grace,
+                settings.poll_presence_ttl,
+                max(settings.presence_grace, 2 * settings.poll_interval),
+            )
+            self.presence = self.sessions.presence = Presence(hub, self.fleet, times)
+            self.command_rules = self.command_rules._replace(presence=self.presence)
         answer_questions(self)
         answer_refreshes(self)
         self.metrics = metrics.Metrics(self)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tidewire.hub import PAGE_MESSAGES, Consumer, Hub, Opening
 from tidewire.model import Subscription, TidewireError
+from tidewire.server.attending import attend
 from tidewire.server.consuming import as_consumer
 from tidewire.server.request import Request
 from tidewire.server.response import JSON, NO_SNIFF, answer
@@ -124,6 +125,8 @@ def _hold(
             consumer=consumer,
             extra=extra,
         )
+        if extra is None:
+            poll.session.ended = attend(app, request, connection, parsed, "longpoll", held=True)
         connection.hold(poll, wait)
         poll.begin(opening)
 
@@ -145,6 +148,10 @@ def short_poll(app: App, request: Request, connection: Connection) -> None:
         asked = query_of(app, request)
         check_rights(app, request, asked)  # before what others were answered
         personal = asked.personal
+    if app.presence is not None:
+        asked = query_of(app, request)
+        if asked.session is None:
+            attend(app, request, connection, asked, "poll", held=False)
     headers = request.headers
     key = request.poll_key
     if key is None:
@@ -170,6 +177,8 @@ def _short_poll(
     parsed: Query,
 ) -> None:
     """Answer a poll; *key* is that of its answer among those that can be shared."""
+    if parsed.session is not None:  # only now its channels are known
+        attend(app, request, connection, parsed, "poll", held=False)
     if parsed.consumer is not None:
         answer_it = partial(_hold, app, request, connection, parsed, 0, app.short_polls.extra)
         as_consumer(app, request, connection, parsed, answer_it, claims=False)

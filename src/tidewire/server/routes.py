@@ -11,6 +11,7 @@ from tidewire.console import static_files
 from tidewire.model import Unavailable
 from tidewire.server import (
     acknowledging,
+    attending,
     choosing,
     granting,
     managing,
@@ -49,6 +50,7 @@ def routes_of(settings: Settings) -> Routes:
         b"/publish": _post(producing.publish, "publish"),
         b"/history": _get(producing.history, "history")
         | {b"DELETE": Endpoint(managing.purge, "admin")},
+        b"/presence": _get(attending.presence, "presence"),
         b"/channels": {b"DELETE": Endpoint(managing.forget, "admin")},
         b"/ack": _post(acknowledging.ack, "ack"),
         b"/nack": _post(acknowledging.nack, "ack"),

@@ -89,6 +89,12 @@ def engine_of(settings: Settings) -> Engine:
             )
             for name, space in settings.namespaces.items()
         },
+        presence=settings.presence,
+        presences={
+            name: space.presence
+            for name, space in settings.namespaces.items()
+            if space.presence is not None
+        },
     )
     if settings.engine == "memory:":
         return MemoryEngine(namespaces, idempotency_window=settings.idempotency_window)
@@ -165,6 +171,8 @@ async def _serve(settings: Settings, place: Place | None) -> None:
     await app.access.revocations.load()
     app.load.address = address_of(listener, settings)
     await app.fleet.start()
+    if app.presence is not None:
+        await app.presence.start()
     hub.spawn(app.access.fetch_keys())
     if certificate is not None:
         certificate.watch(loop)
@@ -180,6 +188,8 @@ async def _serve(settings: Settings, place: Place | None) -> None:
     logger.info("serving the log %s, epoch %s", shown, hub.engine.epoch)
     await stopping.wait()
     await _drain(app, server)
+    if app.presence is not None:
+        app.presence.stop()
     await app.fleet.stop()
     await app.access.close()
     if certificate is not None:

@@ -70,6 +70,25 @@ class Delivery(BaseModel):
             "everybody's, or names"
         ),
     ] = ()
+    presence: Annotated[bool, Field(description="keep, and tell, who is on the channels")] = False
+    presence_grace: Annotated[
+        Seconds,
+        Field(
+            ge=0,
+            le=300,
+            description="how long a client whose stream has ended is there still, for it to come "
+            "back without a leave and a join",
+        ),
+    ] = 2.0
+    poll_presence_ttl: Annotated[
+        Seconds,
+        Field(
+            gt=0,
+            le=120,
+            description="how long a client is there after a poll; one that polls often leaves "
+            "when it has missed three polls",
+        ),
+    ] = 120.0
     ack_wait: Annotated[
         Seconds,
         Field(gt=0, le=DAY, description="time to acknowledge a message until it comes again"),

@@ -36,7 +36,10 @@ class NamespaceSettings(BaseModel):
     coalesce: Annotated[
         float | None,
         Unit("seconds"),
-        Field(ge=0, le=10, description="how long a message may wait to be written with others"),
+        Field(ge=0, le=10, description="how long a message may wait for others"),
+    ] = None
+    presence: Annotated[
+        bool | None, Field(description="keep, and tell, who is on the channels")
     ] = None
     allow_subscribe: Annotated[
         Who | None, Field(description="who may subscribe, and acknowledge what was received")

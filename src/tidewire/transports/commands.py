@@ -115,6 +115,22 @@ class History(_Command, tag="history"):
             self.channel = own()[0]
 
 
+class Presence(_Command, tag="presence"):
+    channel: str = ""
+    members: bool = False
+    after: str = ""
+    limit: int = 100
+    needs = "presence"
+    addresses = True
+
+    def names(self) -> Iterable[str]:
+        return (self.channel,)
+
+    def resolve(self, own: Own) -> None:
+        if self.channel == ME:
+            self.channel = own()[0]
+
+
 class Ping(_Command, tag="ping"):
     pass
 
@@ -163,7 +179,19 @@ class Refresh(_Command, tag="refresh"):
     token: str = ""
 
 
-Command = Subscribe | Unsubscribe | Publish | History | Ping | Ack | Nack | Upload | Chunk | Refresh
+Command = (
+    Subscribe
+    | Unsubscribe
+    | Publish
+    | History
+    | Presence
+    | Ping
+    | Ack
+    | Nack
+    | Upload
+    | Chunk
+    | Refresh
+)
 
 decode_command = msgspec.json.Decoder(Command).decode
 

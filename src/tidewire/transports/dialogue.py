@@ -13,9 +13,10 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from tidewire.hub import Consumers, Holding, Hub
+from tidewire.hub import Consumers, Holding, Hub, Presence
 from tidewire.model import BadRequest, Receipt, TidewireError
 from tidewire.model.envelope import Control, Error, Ok
+from tidewire.transports import commands
 from tidewire.transports.acknowledging import ack, nack
 from tidewire.transports.commands import (
     Ack,
@@ -36,6 +37,7 @@ from tidewire.transports.frames import Frames
 from tidewire.transports.gate import Gate
 from tidewire.transports.history import history
 from tidewire.transports.pacing import Pacer, Pacing
+from tidewire.transports.presence import presence
 from tidewire.transports.publish import Limits, check_alone, drafts_of, drafts_of_batch, is_for_many
 from tidewire.transports.uploading import Uploading, chunk, upload
 from tidewire.transports.wire import BUSY, Wire
@@ -48,13 +50,14 @@ MOST_UNDER_WAY = 128
 
 
 class Rules(NamedTuple):
-    """What commands may ask for, how fast, and whom they ask: for uploads, if there are any."""
+    """What commands may ask for, how fast, and whom they ask: for what there is, of the three."""
 
     limits: Limits
     most_channels: int
     pacing: Pacing
     uploads: Intake | None = None
     consumers: Consumers | None = None
+    presence: Presence | None = None
 
 
 class Dialogue:
@@ -252,6 +255,7 @@ _HANDLERS: dict[type[Command], Callable[[Dialogue, Any], None]] = {
     Ping: _ping,
     Ack: ack,
     Nack: nack,
+    commands.Presence: presence,
     Upload: upload,
     Chunk: chunk,
     Refresh: _refresh,

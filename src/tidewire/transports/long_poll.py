@@ -6,6 +6,8 @@ polls of the same channels share those bytes, as streams do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tidewire.hub import Consumer, Hub, Opening, Session, State
 from tidewire.model import Cursor, EngineUnavailable, Page, Replaced, Subscription
 from tidewire.model.envelope import GapNotice
@@ -170,8 +172,26 @@ class LongPoll:
 class _Held(Session):
     """A poll's session: it is given one answer, and does not catch up."""
 
-    __slots__ = ()
+    __slots__ = ("ended",)
     sink: LongPoll
+
+    def __init__(
+        self,
+        hub: Hub,
+        sink: LongPoll,
+        form: Poll,
+        id: str,
+        policy: str | None,
+        consumer: Consumer | None,
+    ) -> None:
+        super().__init__(hub, sink, form, id, policy, consumer)
+        self.ended: Callable[[], None] | None = None  # to be told, once
+
+    def close(self) -> None:
+        super().close()
+        if self.ended is not None:
+            ended, self.ended = self.ended, None
+            ended()
 
     def go_back(self, channel: str, position: int) -> None:
         self.leave()

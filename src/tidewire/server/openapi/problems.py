@@ -48,6 +48,7 @@ BY_STATUS: dict[int, dict[str, str]] = {
     },
     404: {
         "unknown_connection": "there is no such connection on a server that has answered",
+        "no_presence": "nobody keeps who is on the channel",
         "unknown_consumer": "there is no consumer of that name",
         "unknown_session": "there is no such session, or it is another's",
     },

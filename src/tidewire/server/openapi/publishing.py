@@ -15,6 +15,7 @@ from tidewire.server.openapi.operations import (
 from tidewire.server.openapi.values import Json, ref, whole
 from tidewire.settings import Settings
 from tidewire.transports.history import MAX_HISTORY
+from tidewire.transports.presence import MEMBERS, MOST_MEMBERS
 
 _DISCARDED = answer("The log has done it.", ref("Discarded"), NOT_KEPT)
 
@@ -86,6 +87,27 @@ _HISTORY = Operation(
 )
 
 
+_PRESENCE = Operation(
+    "getPresence",
+    "presence",
+    "How many are on a channel, and who, in pages",
+    {200: answer("What is known now.", ref("Attendance"), NOT_KEPT)},
+    "Where the namespace has presence. `cursor` is where to follow `@presence:CHANNEL` from, in "
+    "which joins and leaves are told, to know who is there from then on.",
+    parameters=(
+        CHANNEL,
+        query("members", {"enum": ["true", "false"]}, "Whether to list them, by client."),
+        query("limit", whole(1, MOST_MEMBERS) | {"default": MEMBERS}, "Members on the page."),
+        query("after", {"type": "string", "maxLength": 64}, "The `next` of the page before."),
+    ),
+    refusals={
+        400: ("invalid_channel", "invalid_limit"),
+        404: ("no_presence",),
+        503: ("engine_unavailable",),
+    },
+)
+
+
 def paths(settings: Settings) -> Paths:
     """The operations on these addresses."""
     refused: dict[int, tuple[str, ...]] = {400: ("invalid_channel",), 503: ("engine_unavailable",)}
@@ -108,5 +130,6 @@ def paths(settings: Settings) -> Paths:
     return {
         "/publish": {"post": _publish(settings)},
         "/history": {"get": _HISTORY, "head": as_head(_HISTORY), "delete": purge},
+        "/presence": {"get": _PRESENCE, "head": as_head(_PRESENCE)},
         "/channels": {"delete": forget},
     }

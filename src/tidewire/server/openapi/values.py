@@ -55,7 +55,7 @@ def list_of(items: Json, **more: Any) -> Json:
 
 def schemas(settings: Settings) -> dict[str, Json]:
     """All of them, by name."""
-    parts = (_NAMES, _ENVELOPES, _PAGES, _PUBLICATIONS, _RECEIPTS, _ACCESS, _FLEET)
+    parts = (_NAMES, _ENVELOPES, _PAGES, _ATTENDANCE, _PUBLICATIONS, _RECEIPTS, _ACCESS, _FLEET)
     return dict(ChainMap(*parts, _limited(settings)))
 
 
@@ -174,6 +174,33 @@ _PAGES = {
             "gaps": list_of(ref("Gap")),
         }
     ),
+}
+
+_ATTENDANCE = {
+    "Attendance": record(
+        {
+            "channel": ref("Channel"),
+            "count": whole(0, None, "Members; of other servers up to a second old."),
+            "cursor": ref("Cursor"),
+        },
+        {
+            "members": list_of(
+                record(
+                    {
+                        "client": {"type": "string", "description": "Tells clients apart."},
+                        "transport": {"enum": ["websocket", "sse", "longpoll", "poll"]},
+                        "since": whole(0, None, "Unix ms."),
+                    },
+                    {
+                        "user": {"type": "string"},
+                        "device": {"type": "string"},
+                        "node": {"type": "string", "description": "For operators."},
+                    },
+                )
+            ),
+            "next": {"type": "string", "description": "`after` of the next page."},
+        },
+    )
 }
 
 _TTL = {
