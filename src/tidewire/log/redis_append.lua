@@ -66,14 +66,16 @@ for i = 1, count do
   local c = channels[number]
   if c == nil then
     local state = call('GET', KEYS[4 + 2 * number])
-    c = { messages = KEYS[5 + 2 * number], size = tonumber(ARGV[12 + 2 * number]) }
+    local seq, last, time, forgotten, version, version_id, version_seq, kept, set =
+      0, 0, 0, 0, 0, 0, 0, 0, 0
     if state then
-      c.seq, c.last, c.time, c.forgotten, c.version, c.version_id, c.version_seq, c.kept, c.set =
-        unpack(STATE, state)
-    else
-      c.seq, c.last, c.time, c.forgotten, c.version, c.version_id, c.version_seq, c.kept, c.set =
-        0, 0, 0, 0, 0, 0, 0, 0, 0
+      seq, last, time, forgotten, version, version_id, version_seq, kept, set = unpack(STATE, state)
     end
+    c = {
+      messages = KEYS[5 + 2 * number], size = tonumber(ARGV[12 + 2 * number]), touched = false,
+      seq = seq, last = last, time = time, forgotten = forgotten, kept = kept, set = set,
+      version = version, version_id = version_id, version_seq = version_seq,
+    }
     channels[number] = c
   end
   local at = special and special[i]
