@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from email.utils import formatdate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.transports.world import EPOCH, FakeResponder, World
 from tidewire.hub import State
-from tidewire.model import Cursor, Draft, EngineUnavailable, Subscription
+from tidewire.model import Cursor, Draft, EngineUnavailable, Gap, Page, Subscription
 from tidewire.model.subscription import NOW, START
 from tidewire.transports.long_poll import LongPoll
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 HEADERS = b"X-Constant: yes\r\n"
 DEADLINE = 130.0
@@ -151,6 +154,42 @@ def test_more_than_a_page(world: World) -> None:
     rest = Poll(world, after=poll.ids[-1]).begin()
     assert len(rest.ids) == 44
     assert "more" not in rest.body
+
+
+def test_a_held_poll_is_told_that_the_log_has_lost_something(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = world.publish()
+    seam = before + 10
+
+    async def read(after: Mapping[str, int], upto: int, limit: int, max_bytes: int) -> Page:
+        page = await world.log.read(after, upto, limit, max_bytes)
+        return page._replace(gaps=[Gap(channel, seam, "reset") for channel in after])
+
+    monkeypatch.setattr(world.engine, "read", read)
+    poll = Poll(world, after=before).begin()
+    assert poll.held
+    world.hub._broken(before, seam)
+    world.turn()
+    assert [(gap["id"], gap["reason"]) for gap in poll.body["gaps"]] == [
+        (f"{EPOCH}-{seam}", "reset")
+    ]
+    assert poll.body["recovered"] is False
+    assert poll.body["cursor"] == f"{EPOCH}-{seam}"
+
+
+def test_a_held_poll_is_told_that_another_log_has_taken_the_place(world: World) -> None:
+    before = world.publish()
+    poll = Poll(world, after=before).begin()
+    world.engine.epoch = world.log.epoch = "other1"
+    world.hub._broken(0, before)
+    world.turn()
+    answer = poll.responder.answer
+    assert answer is not None
+    body = json.loads(answer.body)
+    assert [gap["reason"] for gap in body["gaps"]] == ["reset"]
+    assert body["recovered"] is False
+    assert body["cursor"].startswith("other1-")
 
 
 # The end of the wait

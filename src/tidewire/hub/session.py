@@ -245,7 +245,16 @@ class Session:
             self.consumer.take_up(after)
         self.after = after
         self._unread = self.channels  # what is gone there is not gone for want of speed
-        self.hub.after_round(partial(self.hub.catch_up, self))
+        self.hub.after_round(self.read_on)
+
+    def read_on(self) -> None:
+        """Read from the log what is behind the session's place."""
+        self.hub.catch_up(self)
+
+    def take_untold(self) -> list[Gap]:
+        """The gaps that are still to be told, for whoever tells them in another way."""
+        untold, self._gaps = self._gaps, []
+        return untold
 
     def read_again(self, position: int) -> None:
         """Read all channels again after *position*, unless the session is not so far yet."""

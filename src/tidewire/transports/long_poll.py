@@ -56,13 +56,14 @@ class LongPoll:
     def begin(self, opening: Opening) -> None:
         """Answer with what *opening* found up to the log's head; hold when that is nothing."""
         start, page, recovered = opening
+        untold = self.session.take_untold()
         if self.session.consumer is not None:
             page = self.session.consumer.prepare(page)
-        gaps = gap_notices(start.gaps, page.gaps, self._hub.engine.epoch)
+        gaps = gap_notices(start.gaps + untold, page.gaps, self._hub.engine.epoch)
         position = position_after(page, start.after)
         if page.messages or gaps:
-            self._hub.count_gaps(start.gaps + page.gaps)
-            form = self._form if recovered else self._form.unrecovered()
+            self._hub.count_gaps(start.gaps + untold + page.gaps)
+            form = self._form if recovered and not untold else self._form.unrecovered()
             self._answer_page(form, page, gaps, position)
             return
         self.session.wait_at(dict.fromkeys(start.after, position))
@@ -197,6 +198,9 @@ class _Held(Session):
         self.leave()
         self.after[channel] = min(self.after[channel], position)
         self.hub.after_round(self.sink.look_again)
+
+    def read_on(self) -> None:
+        self.sink.look_again()
 
     def read_again(self, position: int) -> None:
         self.leave()
