@@ -123,7 +123,7 @@ async def publish_over_websocket(traffic: Traffic, name: str) -> None:
                         command = waiting.pop(answer["ref"])
                         await traffic.answered([from_answer(command, answer)])
                     else:
-                        assert answer["type"] == "ready", answer
+                        assert answer["type"] in ("ready", "close"), answer
                     if traffic.stop.is_set():
                         break
         except (ConnectionClosed, InvalidHandshake, InvalidMessage, OSError, EOFError):

@@ -34,6 +34,7 @@ from tidewire.uploads import CallbackError, Intake, Store, load_callback
 logger = logging.getLogger("tidewire.server")
 
 BACKLOG = 4096
+LINGER_SECONDS = 0.1
 CLOSE_SECONDS = 0.5  # of the time to drain, kept for closing what is left
 
 
@@ -209,8 +210,12 @@ async def _take_place(
 
     def end(replaced: bool) -> None:
         if replaced:
-            server.close()  # others accept at the same socket; else newcomers are told to wait
-        stopping.set()
+            # Others accept at the same socket. Who was accepted here just now may have asked for
+            # something, and is still answered.
+            server.close()
+            app.loop.call_later(LINGER_SECONDS, stopping.set)
+        else:
+            stopping.set()  # newcomers are told to come back later
 
     app.metrics.siblings = place
     await place.take(app.metrics.families, end)

@@ -28,6 +28,11 @@ class Station:
         return self._line.fileno()
 
     @property
+    def is_open(self) -> bool:
+        """Whether neither end has hung up."""
+        return self._line.fileno() >= 0
+
+    @property
     def has_more(self) -> bool:
         """Whether something waits until the line takes it."""
         return bool(self._outgoing)

@@ -54,6 +54,7 @@ class Supervisor:
     """Its slots, its workers' stations, and the settings of each generation of workers."""
 
     def __init__(self, settings: Settings, count: int, reread: Callable[[], Settings]) -> None:
+        self._first = settings
         self._settings = {0: settings}
         self._reread = reread
         self._slots = Slots(count, settings.drain_timeout)
@@ -100,11 +101,11 @@ class Supervisor:
                 return
             if self._slots.complete and not announced and not self._slots.stopping:
                 announced = True
-                tell_address(address_of(self._listeners[0], self._settings[0]))
+                tell_address(address_of(self._listeners[0], self._first))
             for key, events in self._selector.select(self._patience()):
                 if key.data is None:
                     self._take_signals()
-                elif key.data.pid in self._stations:
+                elif key.data.is_open:
                     if events & selectors.EVENT_WRITE:
                         key.data.flush()
                         self._select(key.data)
@@ -134,7 +135,8 @@ class Supervisor:
         elif order.kind == "suspend":
             suspend(self._listeners[order.slot])
         elif order.kind == "kill":
-            logger.warning("worker %d does not end: killed", order.slot + 1)
+            if self._failure is None:
+                logger.warning("worker %d does not end: killed", order.slot + 1)
             with suppress(ProcessLookupError):
                 os.kill(order.pid, signal.SIGKILL)
         else:
@@ -142,7 +144,7 @@ class Supervisor:
 
     def _say(self, pid: int, message: Message) -> None:
         station = self._stations.get(pid)
-        if station is not None:
+        if station is not None and station.is_open:
             station.say(message)
             self._select(station)
 
@@ -224,7 +226,7 @@ class Supervisor:
             for problem in error.problems:
                 logger.error("no reload, the settings stay as they are: %s", problem)
             return
-        fixed = {name: getattr(self._settings[0], name) for name in FIXED}
+        fixed = {name: getattr(self._first, name) for name in FIXED}
         for name, value in fixed.items():
             if getattr(settings, name) != value:
                 logger.warning("%s changes with a restart only", name)
@@ -269,13 +271,13 @@ class Supervisor:
         """What the workers are called that have metrics to tell."""
         names = {}
         for worker in self._slots.workers.values():
-            if worker.pid in self._stations and worker.state != "starting":
+            if self._stations[worker.pid].is_open and worker.state != "starting":
                 name = str(worker.slot + 1)
                 names[worker.pid] = name if worker.state == "serving" else f"{name}-{worker.pid}"
         return names
 
     def _hang_up(self, station: Station) -> None:
-        if self._stations.pop(station.pid, None) is not None:
+        if station.is_open:
             self._selector.unregister(station)
             station.close()
 
@@ -287,12 +289,11 @@ class Supervisor:
                 self._ended(pid, status)
 
     def _ended(self, pid: int, status: int) -> None:
-        station = self._stations.get(pid)
-        failure = None
-        if station is not None:
+        station = self._stations.pop(pid)
+        if station.is_open:
             self._listen(station)  # its last words
-            failure = station.failure
-            self._hang_up(station)
+        self._hang_up(station)
+        failure = station.failure
         how = _how(status) if failure is None else str(failure)
         self._totals.ended(pid)
         ended = self._slots.ended(pid, time.monotonic())
