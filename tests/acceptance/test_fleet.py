@@ -14,7 +14,6 @@ from tests.acceptance.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.conftest import StartServer
     from tests.server_process import ServerProcess
@@ -46,12 +45,11 @@ class Operator:
 
 
 @pytest.fixture
-def servers(start: StartServer, tmp_path: Path) -> tuple[ServerProcess, ServerProcess]:
+def servers(start: StartServer, shared_engine: str) -> tuple[ServerProcess, ServerProcess]:
     """Two servers of one log."""
-    engine = f"sqlite:///{tmp_path}/log.db"
 
     def one() -> ServerProcess:
-        return start(engine=engine, api_key=KEY, token_secret=SECRET, drain_timeout=3)
+        return start(engine=shared_engine, api_key=KEY, token_secret=SECRET, drain_timeout=3)
 
     return one(), one()
 
@@ -174,8 +172,12 @@ def test_servers_come_and_go(
     both = operators[0].nodes()
     assert [node["pid"] for node in both] == [server.process.pid for server in servers]
     assert [node["address"] for node in both] == [server.url for server in servers]
-    servers[1].terminate()
-    assert servers[1].wait() == 0
+    with websocket(servers[1], "1") as slow:  # it does not answer the end, so the drain goes on
+        servers[1].terminate()
+        assert slow.read_close().close_code == 1012
+        wait_until(lambda: operators[0].nodes()[1]["draining"], within=2)
+        assert not operators[0].nodes()[0]["draining"]
+        assert servers[1].wait() == 0
     wait_until(lambda: len(operators[0].nodes()) == 1, within=3)
 
 

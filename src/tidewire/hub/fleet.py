@@ -104,7 +104,7 @@ class Fleet:
         self._beating: asyncio.Task[None] | None = None
         self._early = asyncio.Event()
         self._announces = True
-        hub.listen(CHANNEL, self._heard)
+        hub.listen(CHANNEL, self._heard, self._look)
 
     # Life
 

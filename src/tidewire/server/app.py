@@ -14,7 +14,7 @@ from tidewire.access.caller import Caller
 from tidewire.access.counts import Counts
 from tidewire.access.origins import Origins, is_loopback
 from tidewire.access.paces import Meters, paces_of
-from tidewire.access.rates import rate_of
+from tidewire.access.rates import Buckets, rate_of
 from tidewire.hub import Consumers, Fleet, Hub, Presence, SessionRecords
 from tidewire.hub.presence import Times
 from tidewire.model import (
@@ -87,6 +87,7 @@ class App:
             loop.time,
         )
         self.publishers = Meters()  # over HTTP
+        self.refreshes = Buckets()  # by way of another server
         self.stays_by_user = Counts(settings.max_connections_per_user)
         self.publish_limits = Limits(
             settings.max_message_size,

@@ -12,7 +12,15 @@ from tidewire.access.audit import audit
 from tidewire.access.caller import Caller
 from tidewire.access.claims import claims_of
 from tidewire.access.passing import passed_on, taken_over
-from tidewire.model import BadRequest, Forbidden, NoCredentials, NotFound, Unavailable
+from tidewire.access.rates import Rate
+from tidewire.model import (
+    BadRequest,
+    Forbidden,
+    NoCredentials,
+    NotFound,
+    TooManyRequests,
+    Unavailable,
+)
 from tidewire.server.connection import Connection
 from tidewire.server.journal import about
 from tidewire.server.request import Request
@@ -27,6 +35,10 @@ _NO_STORE = b"Cache-Control: no-store\r\n"
 _MOST_NAME = 255
 
 REFRESH = "refresh"
+REFRESH_RATE = Rate(per_second=5, seconds=10)
+"""How often one client may have other servers asked for its streams."""
+
+_NO_STREAM = "no stream of yours has this session"
 
 T = TypeVar("T")
 
@@ -124,7 +136,10 @@ def refresh(app: App, request: Request, connection: Connection) -> None:
     session = check_session(values.get("session", [""])[-1])
     if _renew(app, session, request.caller):
         _renewed(app, request, connection, session)
+    elif not app.fleet.others:
+        raise NotFound(_NO_STREAM, code="unknown_session")
     else:
+        _check_pace(app, request, connection)
         app.answer_later(request, connection, _refresh(app, request, connection, session))
 
 
@@ -140,7 +155,23 @@ async def _refresh(app: App, request: Request, connection: Connection, session: 
             return
     if answers.missing:
         raise Unavailable("a server did not answer that may have the stream: try again")
-    raise NotFound("no stream of yours has this session", code="unknown_session")
+    raise NotFound(_NO_STREAM, code="unknown_session")
+
+
+def _check_pace(app: App, request: Request, connection: Connection) -> None:
+    """Each question goes to all servers: who asks again and again has to wait.
+
+    Raises:
+        TooManyRequests: saying for how long.
+    """
+    who = app.doors.client_of(request, connection)
+    wait = app.refreshes.take(who, REFRESH_RATE, app.loop.time())
+    if wait:
+        raise TooManyRequests(
+            "too many tokens are renewed by way of this server",
+            retry_after=wait,
+            refusal="refresh_rate",
+        )
 
 
 def answer_refreshes(app: App) -> None:

@@ -62,6 +62,7 @@ _REFUSALS = (
     "origin",
     "poll_rate",
     "publish_rate",
+    "refresh_rate",
     "rights",
     "slow_body",
     "slow_head",
