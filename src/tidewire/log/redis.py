@@ -26,7 +26,6 @@ import time
 from asyncio import Future
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Final
 
 from tidewire.log.engine import Broken, Change, Feed
@@ -160,10 +159,7 @@ class RedisEngine:
         return self._writer.append(drafts)
 
     def purge(self, channel: str, *, forget: bool) -> Future[Receipt]:
-        future: Future[Receipt] = self._loop.create_future()
-        appended = self._writer.purge(channel, "reset" if forget else "expired")
-        appended.add_done_callback(partial(_hand_on, future))
-        return future
+        return self._writer.purge(channel, "reset" if forget else "expired")
 
     async def read(self, after: Mapping[str, int], upto: int, limit: int, max_bytes: int) -> Page:
         return await self._reader.page(after, upto, limit, max_bytes)
@@ -236,13 +232,3 @@ class RedisEngine:
             self._set_offset(int(reply[0]))
             more = reply[1] == SWEEP_RECORDS
         self._sweeper = self._loop.call_later(0 if more else SWEEP_SECONDS, self._sweep)
-
-
-def _hand_on(future: Future[Receipt], appended: Future[list[Receipt]]) -> None:
-    if future.done():
-        return
-    error = appended.exception()
-    if error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(appended.result()[0])

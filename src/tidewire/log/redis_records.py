@@ -139,13 +139,8 @@ class Records:
         Raises:
             EngineUnavailable: if they were not made, or nobody can tell.
         """
-        connection = self._connection()
         names = list(dict.fromkeys(call.name for call in calls))
-        try:
-            found = await connection.call("HMGET", self._keys.records, *names)
-        except (Lost, RedisError) as error:
-            raise EngineUnavailable(f"the record cannot be read: {error}") from error
-        raws = dict(zip(names, found, strict=True))
+        raws = dict(zip(names, await self._read(names), strict=True))
         conflicts = 0
         while True:
             made, results = self._make(calls, raws)
@@ -168,6 +163,21 @@ class Records:
                 call.future.set_exception(result)
             else:
                 call.future.set_result(result)
+
+    async def _read(self, names: list[bytes]) -> list[bytes | None]:
+        until = self._loop.time() + PATIENCE_SECONDS
+        while True:
+            connection = self._connection()
+            try:
+                found: list[bytes | None] = await connection.call(
+                    "HMGET", self._keys.records, *names
+                )
+            except RedisError as error:
+                raise EngineUnavailable(f"Redis cannot read the record: {error}") from error
+            except Lost:
+                await self._until_back(until, "Nothing was changed")
+            else:
+                return found
 
     def _make(
         self, calls: Sequence[_Call], raws: dict[bytes, bytes | None]
@@ -221,7 +231,7 @@ class Records:
                     if error.code not in ELSEWHERE:
                         raise EngineUnavailable(f"Redis refuses the change: {error}") from error
                     connection.close(str(error))
-                await self._until_back(until)
+                await self._until_back(until, "Whether the change was made, nobody can tell now")
                 again = 1
             else:
                 return reply
@@ -233,15 +243,13 @@ class Records:
                 f"{held} of {self._replicas} replicas have the change after {REPLICA_SECONDS:.0f} s"
             )
 
-    async def _until_back(self, until: float) -> None:
+    async def _until_back(self, until: float, otherwise: str) -> None:
         assert self._back is not None
         try:
             async with asyncio.timeout_at(until):
                 await self._back.wait()
         except TimeoutError:
-            raise EngineUnavailable(
-                "Redis has gone away. Whether the change was made before, nobody can tell now"
-            ) from None
+            raise EngineUnavailable(f"Redis has gone away. {otherwise}") from None
 
     def _connection(self) -> Connection:
         link = self._link

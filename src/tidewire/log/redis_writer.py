@@ -48,8 +48,11 @@ _COUNTER = struct.Struct(">8sQ")
 
 
 class _Call(NamedTuple):
+    """Works, and who waits for their receipts, or for that of the only one."""
+
     works: Sequence[Work]
     future: Future[Any]
+    alone: bool
 
 
 class _Sent(msgspec.Struct, eq=False):
@@ -121,18 +124,18 @@ class Writer:
             return future
         return self._write(drafts)
 
-    def purge(self, channel: str, reason: str) -> Future[list[Receipt]]:
-        """As the engine's ``purge``, which is told *reason*."""
-        return self._write([Purge(channel, reason)])
+    def purge(self, channel: str, reason: str) -> Future[Receipt]:
+        """As the engine's ``purge``; readers are told *reason*."""
+        return self._write([Purge(channel, reason)], alone=True)
 
-    def _write(self, works: Sequence[Work]) -> Future[list[Receipt]]:
-        future: Future[list[Receipt]] = self._loop.create_future()
+    def _write(self, works: Sequence[Work], *, alone: bool = False) -> Future[Any]:
+        future: Future[Any] = self._loop.create_future()
         link = self._link
         assert link is not None
         if link.log is None:
             future.set_exception(EngineUnavailable(link.why))
             return future
-        self._waiting.append(_Call(works, future))
+        self._waiting.append(_Call(works, future, alone))
         if self._sent is None and not self._starting:
             self._starting = True
             self._loop.call_soon(self._begin)
@@ -224,10 +227,10 @@ class Writer:
     def _succeed(self, sent: _Sent, receipts: list[Receipt]) -> None:
         self._end(sent)
         begin = 0
-        for works, future in sent.calls:
+        for works, future, alone in sent.calls:
             end = begin + len(works)
             if not future.done():
-                future.set_result(receipts[begin:end])
+                future.set_result(receipts[begin] if alone else receipts[begin:end])
             begin = end
 
     def _fail(self, sent: _Sent, detail: str) -> None:
