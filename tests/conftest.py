@@ -94,6 +94,15 @@ def redis_log(redis: RedisServer) -> Callable[[], str]:
     return lambda: redis.engine(prefix=f"test-{next(numbers)}")
 
 
+@pytest.fixture(params=["sqlite", "redis"])
+def shared_engine(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of each engine that several servers can have at the same time."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/log.db"
+    log: Callable[[], str] = request.getfixturevalue("redis_log")
+    return log()
+
+
 @pytest.fixture(params=["memory", "sqlite"])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of each engine that needs nothing installed, one after the other."""

@@ -1,7 +1,7 @@
 """Several Redis servers that stand for one another: Sentinel, and Redis Cluster.
 
-They notice that one of them is gone within about a second, not within the half minute of real life,
-and need two more to put another in its place.
+They notice within about two seconds that one of them is gone, not within the half minute of real
+life, and need two more to put another in its place.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MASTER = "tidewire"
 
 PASSWORD = "between us"
 SLOTS = 16_384
-DOWN_AFTER = 1_000
+DOWN_AFTER = 2_000
 """Milliseconds without an answer until a server counts as down."""
 
 

@@ -38,7 +38,7 @@ ANSWER_TIMEOUT = 10.0
 """Seconds for one command."""
 
 TAKEN = "Address already in use"
-SHOWN = 6_000
+SHOWN = 3_000
 """Characters of a log that are shown at most."""
 
 Answer = Any

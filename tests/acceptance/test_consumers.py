@@ -33,10 +33,9 @@ REPLACED = 4409
 
 
 @pytest.fixture
-def pair(start: StartServer, tmp_path: Path) -> tuple[ServerProcess, ServerProcess]:
+def pair(start: StartServer, shared_engine: str) -> tuple[ServerProcess, ServerProcess]:
     """Two servers of one log."""
-    engine = f"sqlite:///{tmp_path}/log.db"
-    return start(engine=engine, ack_wait=2), start(engine=engine, ack_wait=2)
+    return start(engine=shared_engine, ack_wait=2), start(engine=shared_engine, ack_wait=2)
 
 
 # Where it goes on
@@ -144,10 +143,9 @@ async def test_a_websocket_may_name_its_channels_later(server: ServerProcess) ->
 @pytest.mark.crash
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_what_is_acknowledged_never_comes_again_after_a_crash(
-    start: StartServer, tmp_path: Path, transport: str
+    start: StartServer, shared_engine: str, transport: str
 ) -> None:
-    engine = f"sqlite:///{tmp_path}/log.db"
-    server = start(engine=engine)
+    server = start(engine=shared_engine)
     await make(server.url)
     ids = await publish(server.url, *range(10))
     async with reading(server.url, transport) as reader:
@@ -155,7 +153,7 @@ async def test_what_is_acknowledged_never_comes_again_after_a_crash(
         await acknowledge(server.url, ids[3])
         await acknowledge(server.url, ids[5], ids[8], single=True)
         server.kill()
-    again = start(engine=engine)
+    again = start(engine=shared_engine)
     async with reading(again.url, transport) as reader:
         found = [envelope["data"] for envelope in await reader.messages(4)]
         await publish(again.url, "after")
@@ -305,10 +303,9 @@ async def test_what_another_server_was_told_is_acknowledged_here(
 
 
 async def test_what_another_server_is_asked_for_comes_here(
-    start: StartServer, tmp_path: Path
+    start: StartServer, shared_engine: str
 ) -> None:
-    engine = f"sqlite:///{tmp_path}/log.db"
-    here, there = start(engine=engine, ack_wait=600), start(engine=engine, ack_wait=600)
+    here, there = (start(engine=shared_engine, ack_wait=600) for _ in range(2))
     await make(here.url)
     async with reading(here.url) as reader:
         ids = await publish(here.url, 1, 2)

@@ -10,6 +10,7 @@ import pytest
 from tests.acceptance.subscribers import TRANSPORTS, collect, http_client, publish, publish_batch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.acceptance.checker import Envelope
@@ -30,14 +31,19 @@ class Servers(NamedTuple):
     writing: str
 
 
-@pytest.fixture(params=["memory", "sqlite", "two servers"])
-def servers(request: pytest.FixtureRequest, start: StartServer, tmp_path: Path) -> Servers:
+@pytest.fixture(params=["memory", "sqlite", "two servers", "two servers on Redis"])
+def servers(
+    request: pytest.FixtureRequest,
+    start: StartServer,
+    tmp_path: Path,
+    redis_log: Callable[[], str],
+) -> Servers:
     if request.param == "memory":
         url = start().url
         return Servers(url, url)
-    engine = f"sqlite:///{tmp_path}/log.db"
+    engine = redis_log() if "Redis" in request.param else f"sqlite:///{tmp_path}/log.db"
     url = start(engine=engine).url
-    return Servers(url, start(engine=engine).url if request.param == "two servers" else url)
+    return Servers(url, start(engine=engine).url if "two servers" in request.param else url)
 
 
 async def discard(url: str, path: str, channel: str = "a") -> str:
@@ -113,16 +119,15 @@ async def test_readers_that_come_back(
 
 @ways
 async def test_it_outlives_kill_9(
-    start: StartServer, tmp_path: Path, path: str, reason: str, next_seq: int
+    start: StartServer, shared_engine: str, path: str, reason: str, next_seq: int
 ) -> None:
-    engine = f"sqlite:///{tmp_path}/log.db"
-    server = start(engine=engine)
+    server = start(engine=shared_engine)
     async with http_client(server.url) as client:
         commands = [{"channel": "a", "data": n, "key": str(n)} for n in (1, 2, 3)]
         first, *_ = await publish_batch(client, commands)
     id = await discard(server.url, path)
     server.kill()
-    server = start(engine=engine)
+    server = start(engine=shared_engine)
     async with http_client(server.url) as client:
         await publish(client, {"channel": "a", "data": "last"})
     envelopes = await collect(server.url, "ws", ["a"], cursor=first.cursor, until=is_last)

@@ -9,8 +9,6 @@ import pytest
 from tests.acceptance.consumers import CHANNEL, acknowledge, ask, make, publish, reading, refuse
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.conftest import StartServer
     from tests.server_process import ServerProcess
 
@@ -106,14 +104,13 @@ async def test_who_has_left_a_channel_is_not_waited_for(server: ServerProcess) -
     assert await names(server.url, id, "left") == []
 
 
-async def test_they_outlive_a_crash(start: StartServer, tmp_path: Path) -> None:
-    engine = f"sqlite:///{tmp_path}/log.db"
-    server = start(engine=engine)
+async def test_they_outlive_a_crash(start: StartServer, shared_engine: str) -> None:
+    server = start(engine=shared_engine)
     await make(server.url)
     first, second = await publish(server.url, 1, 2)
     await acknowledge(server.url, first)
     server.kill()
-    url = start(engine=engine).url
+    url = start(engine=shared_engine).url
     assert [(await receipts(url, id))["acknowledged"] for id in (first, second)] == [1, 0]
 
 

@@ -15,6 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from tests.acceptance.credentials import KEY, SECRET, bearer, token
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.conftest import StartServer
@@ -25,15 +26,18 @@ BY_KEY = {"X-API-Key": KEY}
 SOON = 1.0  # seconds
 
 
-@pytest.fixture(params=["memory", "two servers"])
+@pytest.fixture(params=["memory", "two servers", "two servers on Redis"])
 def servers(
-    request: pytest.FixtureRequest, start: StartServer, tmp_path: Path
+    request: pytest.FixtureRequest,
+    start: StartServer,
+    tmp_path: Path,
+    redis_log: Callable[[], str],
 ) -> list[ServerProcess]:
     """Where the clients are, and where the operator asks: one server, or two of one log."""
     if request.param == "memory":
         server = start(api_key=KEY, token_secret=SECRET)
         return [server, server]
-    engine = f"sqlite:///{tmp_path}/log.db"
+    engine = redis_log() if "Redis" in request.param else f"sqlite:///{tmp_path}/log.db"
     return [start(engine=engine, api_key=KEY, token_secret=SECRET) for _ in range(2)]
 
 
@@ -126,13 +130,12 @@ async def test_a_session_ends_and_is_not_taken_up(servers: list[ServerProcess]) 
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_session")
 
 
-async def test_it_outlives_a_crash(start: StartServer, tmp_path: Path) -> None:
-    engine = f"sqlite:///{tmp_path}/log.db"
-    server = start(engine=engine, api_key=KEY, token_secret=SECRET)
+async def test_it_outlives_a_crash(start: StartServer, shared_engine: str) -> None:
+    server = start(engine=shared_engine, api_key=KEY, token_secret=SECRET)
     ann = token("ann", ROOM)
     await revoke(server, user="ann")
     server.kill()
-    again = start(engine=engine, api_key=KEY, token_secret=SECRET)
+    again = start(engine=shared_engine, api_key=KEY, token_secret=SECRET)
     async with httpx.AsyncClient(base_url=again.url) as http:
         answer = await http.get("/poll?channels=room:1", headers=bearer(ann))
     assert answer.status_code == 401

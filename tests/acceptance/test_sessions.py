@@ -13,8 +13,6 @@ from tests.acceptance.raw_websocket import PING, PONG, RawWebSocket, frame
 from tests.acceptance.waiting import wait_until
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.conftest import StartServer
     from tests.server_process import ServerProcess
 
@@ -178,22 +176,36 @@ def test_a_client_is_back_before_its_end_was_noticed(start: StartServer) -> None
 
 
 @pytest.mark.crash
-def test_a_killed_server_remembers_what_was_subscribed(start: StartServer, tmp_path: Path) -> None:
-    engine = f"sqlite:///{tmp_path}/log.db"
-    server = start(engine=engine)
+def test_a_killed_server_remembers_what_was_subscribed(
+    start: StartServer, shared_engine: str
+) -> None:
+    server = start(engine=shared_engine)
     socket, session = subscribed(server)
     publish(server, "b", 1)  # its answer comes behind the record, which shares the disk's turn
     server.kill()
     socket.socket.close()
-    server = start(engine=engine)
+    server = start(engine=shared_engine)
     assert data_of(listen(server, f"session={session}", 2)) == [1]
 
 
+@pytest.mark.crash
+def test_a_session_outlives_its_server(start: StartServer, shared_engine: str) -> None:
+    """It goes on at another one, without anything the first might have said at its end."""
+    first, second = start(engine=shared_engine), start(engine=shared_engine)
+    socket, session = subscribed(first)
+    publish(first, "a", 1)
+    first.kill()
+    socket.socket.close()
+    publish(second, "b", 2)
+    envelopes = listen(second, f"session={session}", 3)
+    assert (envelopes[0]["session"], envelopes[0]["recovered"]) == (session, True)
+    assert data_of(envelopes) == [1, 2]
+
+
 def test_a_drained_server_hands_its_sessions_to_the_next(
-    start: StartServer, tmp_path: Path
+    start: StartServer, shared_engine: str
 ) -> None:
-    engine = f"sqlite:///{tmp_path}/log.db"
-    first, second = start(engine=engine), start(engine=engine)
+    first, second = start(engine=shared_engine), start(engine=shared_engine)
     with RawWebSocket(first.address) as socket:
         socket.open("/ws?channels=a,b")
         session = socket.read_envelope()["session"]

@@ -149,9 +149,8 @@ def test_of_many_that_show_it_at_once_one_gets_in(
     assert sorted(asyncio.run(storm())) == [200] + [401] * 29
 
 
-def test_a_ticket_counts_on_every_server_of_the_log(start: StartServer, tmp_path: Path) -> None:
-    engine = f"sqlite:///{tmp_path}/log.db"
-    one, other = (start(engine=engine, token_secret=SECRET) for _ in range(2))
+def test_a_ticket_counts_on_every_server_of_the_log(start: StartServer, shared_engine: str) -> None:
+    one, other = (start(engine=shared_engine, token_secret=SECRET) for _ in range(2))
     with httpx.Client(base_url=one.url) as a, httpx.Client(base_url=other.url) as b:
         answer = a.post("/tickets", headers=bearer(token("1", ROOM)))
         query = {"channels": "room:1", "ticket": answer.json()["ticket"]}

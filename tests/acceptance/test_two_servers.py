@@ -1,4 +1,4 @@
-"""Two processes share one SQLite file: any of them can answer any client."""
+"""Two processes share one log, in a SQLite file or on Redis: any can answer any client."""
 
 from __future__ import annotations
 
@@ -26,8 +26,6 @@ from tests.acceptance.subscribers import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.conftest import StartServer
     from tests.server_process import ServerProcess
 
@@ -37,10 +35,9 @@ THE_END = {"channel": "a", "data": "the end"}
 
 
 @pytest.fixture
-def pair(start: StartServer, tmp_path: Path) -> tuple[ServerProcess, ServerProcess]:
+def pair(start: StartServer, shared_engine: str) -> tuple[ServerProcess, ServerProcess]:
     """Two servers of one log."""
-    engine = f"sqlite:///{tmp_path}/log.db"
-    return start(engine=engine), start(engine=engine)
+    return start(engine=shared_engine), start(engine=shared_engine)
 
 
 async def keep_publishing(server: ServerProcess, name: str, published: list[Message]) -> None:
