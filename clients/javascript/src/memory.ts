@@ -1,0 +1,60 @@
+import type { Environment } from "./environment.js";
+
+/** Ms for which the winner among the transports is remembered. */
+export const REMEMBERED = 30 * 60_000;
+
+/** What is kept between visits, where a page may keep anything. */
+export class Memory {
+  readonly #env: Environment;
+  readonly #base: string;
+
+  constructor(env: Environment, base: string) {
+    this.#env = env;
+    this.#base = base;
+  }
+
+  /** The transport that has won lately on this kind of network. */
+  get winner(): string | null {
+    const kept = this.#read(this.#winnerKey) as { name?: string; at?: number } | null;
+    const age = this.#env.wall() - (kept?.at ?? 0);
+    return kept?.name && age >= 0 && age < REMEMBERED ? kept.name : null;
+  }
+
+  set winner(name: string | null) {
+    this.#write(this.#winnerKey, name && { name, at: this.#env.wall() });
+  }
+
+  /** The cursor of each channel, as it was kept under `name`. */
+  cursors(name: string): Record<string, string> {
+    return (this.#read(`cursors:${name}`) as Record<string, string> | null) ?? {};
+  }
+
+  keepCursors(name: string, cursors: Record<string, string>): void {
+    this.#write(`cursors:${name}`, cursors);
+  }
+
+  get #winnerKey(): string {
+    return `transport:${this.#env.network()}`;
+  }
+
+  // A storage may be full, or forbidden: then nothing is kept, and all goes on.
+
+  #read(key: string): unknown {
+    try {
+      return JSON.parse(this.#env.storage?.getItem(this.#key(key)) ?? "null");
+    } catch {
+      return null;
+    }
+  }
+
+  #write(key: string, value: unknown): void {
+    try {
+      if (value) this.#env.storage?.setItem(this.#key(key), JSON.stringify(value));
+      else this.#env.storage?.removeItem(this.#key(key));
+    } catch {}
+  }
+
+  #key(key: string): string {
+    return `tidewire:${this.#base}:${key}`;
+  }
+}

@@ -1,0 +1,61 @@
+import { type Envelope, isEnvelope } from "../envelope.js";
+import { failureOf, refused, TidewireError } from "../errors.js";
+import { EventStream } from "../eventstream.js";
+import { alien, EVENT_STREAM, isOfType } from "../http.js";
+import { READY_WITHIN } from "../machine.js";
+import { type Context, FRAGMENTS, type Sink, type Transport } from "./transport.js";
+
+/** Server-Sent Events read from `fetch`: credentials in headers, and heartbeats that are heard. */
+export const sse: Transport = {
+  name: "sse",
+  watch: "listen",
+  // React Native has a `fetch` that gives its answer when that is whole, and not before.
+  isThere: (env) => !!env.fetch && typeof ReadableStream !== "undefined",
+  open(context, sink) {
+    const abort = new AbortController();
+    const stream = new EventStream();
+    follow(context, sink, stream, abort.signal).catch((error) => {
+      if (!abort.signal.aborted) {
+        const { kind, message, code, retry = stream.retry } = failureOf(error);
+        abort.abort();
+        sink.ended(new TidewireError(kind, message, code, retry));
+      }
+    });
+    return { close: () => abort.abort() };
+  },
+};
+
+async function follow(
+  { http, query }: Context,
+  sink: Sink,
+  stream: EventStream,
+  signal: AbortSignal,
+): Promise<void> {
+  const options = {
+    query: [...query(), FRAGMENTS],
+    headers: { Accept: EVENT_STREAM },
+    signal,
+    timeout: READY_WITHIN,
+  };
+  const answer = await http.call("GET", "/sse", options, (answer) => answer);
+  if (answer.status === 204) throw refused("the server has no stream there");
+  if (!isOfType(answer, EVENT_STREAM)) throw alien(answer);
+  if (!answer.body) throw new TidewireError("alien", "answers cannot be streamed here");
+  const reader = answer.body.getReader();
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) throw new TidewireError("cut", "the stream ended");
+    sink.heard();
+    const envelopes = stream.feed(value).map(({ data }) => parse(data));
+    if (envelopes.length > 0) await sink.take(envelopes);
+    signal.throwIfAborted();
+  }
+}
+
+export function parse(text: string): Envelope {
+  try {
+    const envelope: unknown = JSON.parse(text);
+    if (isEnvelope(envelope)) return envelope;
+  } catch {}
+  throw new TidewireError("alien", "this is not a Tidewire envelope");
+}
