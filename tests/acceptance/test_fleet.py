@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -11,9 +12,11 @@ from tests.acceptance.credentials import KEY, SECRET, bearer, token
 from tests.acceptance.raw_http import RawConnection
 from tests.acceptance.raw_websocket import RawWebSocket
 from tests.acceptance.waiting import wait_until
+from tests.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.conftest import StartServer
     from tests.server_process import ServerProcess
@@ -179,6 +182,29 @@ def test_servers_come_and_go(
         assert not operators[0].nodes()[0]["draining"]
         assert servers[1].wait() == 0
     wait_until(lambda: len(operators[0].nodes()) == 1, within=3)
+
+
+def test_an_engine_that_was_away_makes_nobody_gone(start: StartServer, tmp_path: Path) -> None:
+    with RedisServer(tmp_path / "redis") as redis:
+        engine = redis.engine(prefix="fleet")
+        servers = [start(engine=engine, api_key=KEY) for _ in range(2)]
+        first, second = (Operator(server) for server in servers)
+        ids = {node["id"] for node in first.nodes()}
+        assert len(ids) == 2
+        redis.stop()
+        ended = time.monotonic() + LEASE + 3
+        wait_until(lambda: time.monotonic() > ended, within=LEASE + 10)  # all leases have ended
+        assert first.http.get("/nodes").status_code == 503
+        answer = first.http.get("/connections").json()
+        assert len(answer["missing"]) == 1
+        redis.cont()
+        lapsed = "this server's lease had ended"
+        wait_until(lambda: all(lapsed in server.log() for server in servers))
+        for operator in (first, second):
+            assert {node["id"] for node in operator.nodes()} == ids
+            assert operator.connections() == []
+            operator.http.close()
+        assert not any("is gone" in server.log() for server in servers)
 
 
 def test_a_server_that_has_died_is_missing_until_its_lease_ends(
