@@ -6,10 +6,15 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.acceptance.checker import check_received
 from tests.acceptance.subscribers import Subscriber, http_client, numbered, publish_batch
+from tests.acceptance.waiting import until
+from tests.certificates import Authority
 from tests.redis_groups import RedisCluster, SentinelGroup
 from tests.redis_server import RedisServer
+from tests.server_process import StartError
 from tidewire.settings import Settings
 
 if TYPE_CHECKING:
@@ -61,3 +66,26 @@ def test_every_address_of_the_page_is_one() -> None:
     assert len(addresses) >= 4
     for address in addresses:
         Settings(engine=address.replace("HOST:PORT", "host:1").replace("DATABASE", "1"))
+
+
+async def test_encrypted_and_with_a_password_that_is_never_shown(
+    start: StartServer, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    with RedisServer(tmp_path / "redis", password="very secret", tls=authority) as redis:
+        await check_log(start, redis.engine())
+        server = start(engine=redis.engine(), log_level="debug")
+        redis.restart()
+        await until(lambda: "is back" in server.log())
+        with pytest.raises(StartError) as wrong:
+            start(engine=redis.engine().replace("very", "quite"))
+        with pytest.raises(StartError) as unknown:
+            start(engine=redis.engine().partition("?")[0])
+    assert "rediss://:***@127.0.0.1" in server.log()
+    texts = [server.log()]
+    for error, why in ((wrong, "WRONGPASS"), (unknown, "certificate verify failed")):
+        _, _, log = str(error.value).partition("did not start to listen:")
+        assert why in log
+        texts.append(log)
+    for secret in ("very secret", "very%20secret", "quite secret", "quite%20secret"):
+        assert not any(secret in text for text in texts)
