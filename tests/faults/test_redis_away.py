@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.acceptance.checker import check_received
+from tests.acceptance.subscribers import TRANSPORTS, http_client, numbered, publish_batch
+from tests.acceptance.subscribers import Subscriber as PlainSubscriber
 from tests.acceptance.waiting import until
 from tests.faults.lanes import SETTINGS
 from tests.faults.steady import Steady, check_refusal
-from tests.faults.traffic import Traffic, check
+from tests.faults.traffic import CHANNELS, Traffic, check
 from tests.redis_server import RedisServer
 
 if TYPE_CHECKING:
@@ -74,3 +79,34 @@ async def test_redis_comes_back_empty(start: StartServer, tmp_path: Path) -> Non
         assert len(lost) >= 100, "nothing was lost: this shows nothing"
         for subscriber in steady.subscribers.values():
             assert {gap["reason"] for gap in subscriber.gaps} == {"reset"}
+
+
+async def test_what_a_node_does_without_its_log(start: StartServer, tmp_path: Path) -> None:
+    """It answers at once what it knows, says at once what it cannot do, and is well again soon."""
+    with RedisServer(tmp_path / "redis") as redis:
+        node = start(engine=redis.engine(), **SETTINGS)
+        async with http_client(node.url) as client:
+            published = await publish_batch(client, numbered(10, CHANNELS))
+            redis.kill()
+            await check_refusal(node)
+            reader = PlainSubscriber(CHANNELS)
+            reader.cursor = published[0].cursor
+            before = time.monotonic()
+            for transport in TRANSPORTS:
+                reader.cursor, reader.messages = published[0].cursor, []
+                await reader.listen(node.url, transport, until=reader.has(9))
+                check_received(published[1:], reader.messages)
+            for path in ("/publish", f"/ack?consumer=x&eventId={published[0].cursor}"):
+                answer = await client.post(path, json={"channel": "a", "data": 1})
+                assert (answer.status_code, answer.json()["code"]) == (503, "engine_unavailable")
+            old = await client.get("/poll?channels=old&since=start")
+            assert (old.status_code, old.json()["code"]) == (503, "engine_unavailable")
+            assert time.monotonic() - before < 5, "it has waited for Redis, which is not there"
+            redis.restart()
+
+            for _ in range(400):
+                answer = await client.post("/publish?channel=a", json=1)
+                if answer.status_code != 503:
+                    break
+                await asyncio.sleep(0.05)
+            assert answer.status_code == 200
