@@ -107,6 +107,14 @@ class Node:
         """All of a channel after an id."""
         return await self.engine.read({channel: after}, await self.engine.head(), 1000, 1 << 20)
 
+    async def until_fed(self, id: int) -> None:
+        """Wait until it was fed the message *id*."""
+        await until(lambda: self.fed and self.fed[-1].id == id)
+
+    async def until_broken(self) -> None:
+        """Wait until it was told of a break."""
+        await until(lambda: self.breaks)
+
     async def until(self, holds: Callable[[], object]) -> None:
         """Wait until ``holds()`` is true."""
         await until(holds)

@@ -229,6 +229,10 @@ class RedisEngine:
             logger.warning("what is over cannot be removed from Redis: %s", reply)
         elif not isinstance(reply, Lost):
             assert isinstance(reply, list)
-            self._set_offset(int(reply[0]))
-            more = reply[1] == SWEEP_RECORDS
+            redis_now, count, epoch, n = reply
+            self._set_offset(int(redis_now))
+            more = count == SWEEP_RECORDS
+            # What was published before this answer was made came before it.
+            if (epoch.decode() != self.epoch or n < self._follower.n) and self._link.log:
+                self._link.log.close("the log has lost its newest messages")
         self._sweeper = self._loop.call_later(0 if more else SWEEP_SECONDS, self._sweep)

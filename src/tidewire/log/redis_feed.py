@@ -89,7 +89,7 @@ class Follower:
         elif n == self.n + 1:
             if token != self.awaited:  # this node's own comes with its answer
                 self._take(fed_batch(blob, self.epoch))
-        elif n > self.n + 1:
+        elif n != self.n or token != self._recent[-1].token:
             connection.close(f"batch {n} of the feed came behind {self.n}")
 
     def answered(self, fed: Fed) -> bool:
@@ -148,7 +148,9 @@ class Follower:
             (self.epoch or new_epoch(), now(), run_id, self.n, known),
         )
         epoch, last, n, token, born, _, redis_now, state = found
-        before, self.epoch, self.born = self.epoch, epoch.decode(), int(born)
+        before, self.epoch = self.epoch, epoch.decode()
+        made_anew = int(born) != self.born
+        self.born = int(born)
         self._named(self.epoch)
         if before not in ("", self.epoch):
             logger.error("there is another log, %s, where %s was", self.epoch, before)
@@ -157,7 +159,7 @@ class Follower:
         elif self.n < 0:
             self._stand_at(n, token, int(last))
         elif state == b"lost":
-            await self._lost(connection, now)
+            await self._lost(connection, now, made_anew=made_anew)
         elif state == b"trimmed":
             logger.warning("this node was away for longer than the feed is kept: reading the log")
             reached = self.head
@@ -184,15 +186,20 @@ class Follower:
             if not page:
                 raise EngineUnavailable(f"the feed ends with batch {self.n}")
 
-    async def _lost(self, connection: Connection, now: Callable[[], int]) -> None:
+    async def _lost(
+        self, connection: Connection, now: Callable[[], int], *, made_anew: bool
+    ) -> None:
         """The log has lost what this node has fed last: have a seam there, and go on behind it."""
         newest = list(reversed(self._recent))
-        listed: list[Argument] = []
-        for fed in newest:
-            listed += (fed.n, fed.token)
-        place = await COMMON.call(connection, (self._keys.feed,), listed)
+        place = 0
+        if not made_anew:
+            listed: list[Argument] = []
+            for fed in newest:
+                listed += (fed.n, fed.token)
+            place = await COMMON.call(connection, (self._keys.feed,), listed)
         lost = newest[: place - 1] if place else newest
         common = newest[place - 1] if place else None
+        nowhere = 0 if made_anew else -1
         seqs: dict[str, int] = {}
         for fed in reversed(lost):
             seqs |= fed.seqs
@@ -204,7 +211,7 @@ class Follower:
                 now(),
                 secrets.token_bytes(TOKEN_BYTES),
                 self.head,
-                -1 if common is None else common.n,
+                nowhere if common is None else common.n,
                 self._publish,
                 self._channel,
                 *seqs.values(),
