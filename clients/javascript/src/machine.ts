@@ -32,9 +32,8 @@ export const BREAKS = 2;
 /** Ms for which it is, the first time; doubled each time up to `LONGEST_DEMOTION`. */
 export const DEMOTION = 300_000;
 export const LONGEST_DEMOTION = 3_600_000;
-/** Ms until a better transport is tried, the first time; doubled each time up to `LONGEST_CLIMB`. */
+/** Ms until a better transport is tried that has not failed; up to half of it more. */
 export const CLIMB_AFTER = 30_000;
-export const LONGEST_CLIMB = 600_000;
 /** Ms beyond two heartbeats until a stream is taken for dead. */
 export const GRACE = 5_000;
 /** Ms of silence after which a stream whose heartbeats cannot be heard is made anew. */
@@ -144,7 +143,6 @@ export class Machine {
   #live: Attempt | null = null;
   #challenger: Attempt | null = null;
   #climbAt = NEVER;
-  #climbs = 0;
   #renewAt = NEVER;
   #hidden = false;
 
@@ -221,6 +219,9 @@ export class Machine {
         this.#awake(false);
         break;
       case "online":
+        // It may be another network, where other transports get through.
+        for (const record of this.#records.values()) record.demotedUntil = -NEVER;
+        this.#remembered = null;
         this.#awake(true);
         break;
       case "offline":
@@ -288,8 +289,8 @@ export class Machine {
     this.#challenger = null;
     this.#live = attempt;
     this.#phase = "live";
-    if (before && this.#rank(attempt.transport) < this.#rank(before.transport)) this.#climbs = 0;
-    this.#climbAt = this.#now + this.#climbDelay();
+    // Spread out, because many clients may have fallen at the same moment.
+    this.#climbAt = this.#now + CLIMB_AFTER * (1 + this.#draw() / 2);
     this.#remembered = attempt.transport.name;
     this.#effect({ type: "remember", transport: attempt.transport.name });
     this.#say({ status: "live", transport: attempt.transport.name });
@@ -334,7 +335,7 @@ export class Machine {
     const record = this.#recordOf(live.transport);
     if (this.#now - live.readyAt >= STABLE_AFTER) {
       this.#backoff.reset();
-      record.breaks = 0;
+      record.breaks = record.demotions = 0;
     } else if (failure.kind !== "later" && ++record.breaks >= BREAKS) {
       this.#demote(live.transport);
     }
@@ -359,11 +360,9 @@ export class Machine {
   #repelled(failure: Failure): void {
     const challenger = this.#challenger!;
     this.#challenger = null;
-    const climbed = challenger.transport !== this.#live?.transport;
-    if (climbed) {
-      this.#climbs++;
-      this.#climbAt = this.#now + this.#climbDelay();
-      this.#demoteFor(challenger.transport, this.#climbDelay());
+    if (challenger.transport !== this.#live?.transport) {
+      this.#demote(challenger.transport);
+      this.#climbAt = this.#now;
     } else {
       this.#renewAt = this.#now + this.#backoff.next(failure.retry);
     }
@@ -460,12 +459,6 @@ export class Machine {
     }
   }
 
-  #climbDelay(): number {
-    // Spread out, because many clients may have fallen at the same moment.
-    const delay = Math.min(CLIMB_AFTER * 2 ** this.#climbs, LONGEST_CLIMB);
-    return delay * (1 + this.#draw() / 2);
-  }
-
   // What is known of the transports
 
   #rank(candidate: Candidate): number {
@@ -482,18 +475,13 @@ export class Machine {
 
   #demote(candidate: Candidate): void {
     const record = this.#recordOf(candidate);
-    this.#demoteFor(candidate, Math.min(DEMOTION * 2 ** record.demotions, LONGEST_DEMOTION));
-    record.demotions++;
+    const time = Math.min(DEMOTION * 2 ** record.demotions++, LONGEST_DEMOTION);
+    record.demotedUntil = this.#now + time;
     record.breaks = 0;
     if (this.#remembered === candidate.name) {
       this.#remembered = null;
       this.#effect({ type: "remember", transport: null });
     }
-  }
-
-  #demoteFor(candidate: Candidate, time: number): void {
-    const record = this.#recordOf(candidate);
-    record.demotedUntil = Math.max(record.demotedUntil, this.#now + time);
   }
 
   // Attempts

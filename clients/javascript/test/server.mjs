@@ -25,7 +25,10 @@ export async function startServer(settings = {}, port = 0) {
   });
   const ended = new Promise((resolve) => child.once("exit", resolve));
   const url = await new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`the server did not start: ${said}`)), STARTS_WITHIN);
+    const timer = setTimeout(
+      () => reject(new Error(`the server did not start: ${said}`)),
+      STARTS_WITHIN,
+    );
     child.once("exit", () => reject(new Error(`the server ended: ${said}`)));
     child.stdout.on("data", (text) => {
       const found = /tidewire listening on (\S+)/.exec(text);
