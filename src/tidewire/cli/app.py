@@ -14,6 +14,7 @@ from tidewire.cli.disconnect import disconnect
 from tidewire.cli.history import history
 from tidewire.cli.keys import add, list_, remove, rotate
 from tidewire.cli.nodes import nodes
+from tidewire.cli.presence import presence
 from tidewire.cli.pub import pub
 from tidewire.cli.purge import purge
 from tidewire.cli.receipts import receipts
@@ -79,6 +80,7 @@ for command, panel, example in (
     (pub, _USE, "tidewire pub orders '{\"id\": 17}' --event created"),
     (sub, _USE, "tidewire sub orders --since -10"),
     (history, _USE, "tidewire history orders --limit 100"),
+    (presence, _USE, "tidewire presence chat:7 --members"),
     (upload, _USE, "tidewire upload pictures sunset.jpg"),
     (purge, _USE, "tidewire purge orders"),
     (ack, _CONSUME, "tidewire ack billing q7Zf9a-1795392012345678"),

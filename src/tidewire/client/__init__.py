@@ -46,7 +46,15 @@ from tidewire.client.fleet import ConnectionOf, Connections, Disconnected, Node,
 from tidewire.client.history import history
 from tidewire.client.http import open_http
 from tidewire.client.long_poll import LongPollTransport
-from tidewire.client.operations import Operations, Purged, ReceiptOf, Receipts, Revocable
+from tidewire.client.operations import (
+    Attendance,
+    Member,
+    Operations,
+    Purged,
+    ReceiptOf,
+    Receipts,
+    Revocable,
+)
 from tidewire.client.position import Position
 from tidewire.client.publisher import Publication, Publisher, Receipt
 from tidewire.client.short_poll import ShortPollTransport
@@ -59,6 +67,7 @@ from tidewire.client.websocket import WebSocketTransport
 __all__ = [
     "DEFAULT_URL",
     "Acknowledger",
+    "Attendance",
     "Backoff",
     "Client",
     "ClientError",
@@ -76,6 +85,7 @@ __all__ = [
     "GetToken",
     "Interrupted",
     "LongPollTransport",
+    "Member",
     "Message",
     "Node",
     "Nodes",

@@ -13,7 +13,7 @@ from tidewire.client.consuming import Acks, Subscription
 from tidewire.client.credentials import NOBODY, Credentials
 from tidewire.client.http import open_http
 from tidewire.client.long_poll import LongPollTransport
-from tidewire.client.operations import Operations
+from tidewire.client.operations import Attendance, Operations
 from tidewire.client.position import Position
 from tidewire.client.publisher import Publication, Publisher, Receipt
 from tidewire.client.short_poll import ShortPollTransport
@@ -168,6 +168,17 @@ class Client:
             form, channels=channels, user=user, device=device, users=users, all=all
         )
         return await self._publisher.publish([one])
+
+    async def presence(self, channel: str) -> Attendance:
+        """How many are on *channel*, and the cursor from which to follow who comes and goes.
+
+        The pages of ``operations.members`` say who they are.
+
+        Raises:
+            Refused: if the server does not say so, or keeps nobody's presence there.
+            Interrupted: if it does not answer.
+        """
+        return await self.operations.presence(channel)
 
     async def upload(
         self,

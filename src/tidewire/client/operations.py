@@ -49,6 +49,27 @@ class Receipts(msgspec.Struct, frozen=True):
     next: str | None = None
 
 
+class Member(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who is on a channel. ``since`` is Unix ms; the ``node`` is shown to operators alone."""
+
+    client: str
+    transport: str
+    since: int
+    user: str | None = None
+    device: str | None = None
+    node: str | None = None
+
+
+class Attendance(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How many are on a channel, and where to follow joins and leaves from; perhaps a page."""
+
+    channel: str
+    count: int
+    cursor: str
+    members: list[Member] | None = None
+    next: str | None = None
+
+
 class Purged(msgspec.Struct, frozen=True):
     """All of ``channel`` up to the cursor ``id`` is discarded."""
 
@@ -95,6 +116,24 @@ class Operations:
         yield page
         while page.more and page.next is not None:
             page = await self._get([*query, ("after", page.next)])
+            yield page
+
+    async def presence(self, channel: str) -> Attendance:
+        """How many are on a channel."""
+        query = [("channel", channel)]
+        return _read(await self._request("GET", "/presence", query), Attendance)
+
+    async def members(self, channel: str) -> AsyncGenerator[Attendance, None]:
+        """Who is on a channel, in pages.
+
+        Who then follows ``@presence:CHANNEL`` from the cursor of the first page knows who is there.
+        """
+        query = [("channel", channel), ("members", "true"), ("limit", "1000")]
+        page = _read(await self._request("GET", "/presence", query), Attendance)
+        yield page
+        while page.next is not None:
+            more = [*query, ("after", page.next)]
+            page = _read(await self._request("GET", "/presence", more), Attendance)
             yield page
 
     async def purge(self, channel: str, *, forget: bool = False) -> Purged:
