@@ -1,9 +1,10 @@
-"""A process that appends to a log on SQLite and tells what it was answered and what it was fed.
+"""A process that appends to a log and tells what it was answered and what it was fed.
 
-``python -m tests.log.appending_process PATH NAME ANSWERS TOTAL``: prints ``open``, waits for a line
-on standard input, and appends from several tasks until it has *ANSWERS* receipts or more. For each
-answered append it prints a JSON list of ``[channel, id, seq, data]``; the data begins with *NAME*.
-Then it waits until its feed has *TOTAL* messages, and prints those, too, as one list.
+``python -m tests.log.appending_process LOG NAME ANSWERS TOTAL``: opens the log, the path of a file
+for SQLite or the URL of one on Redis. It prints ``open``, waits for a line on standard input, and
+appends from several tasks until it has *ANSWERS* receipts or more. For each answered append it
+prints a JSON list of ``[channel, id, seq, data]``; the data begins with *NAME*. Then it waits until
+its feed has *TOTAL* messages, and prints those, too, as one list.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import asyncio
 import json
 import sys
 
+from tidewire.log import Engine
+from tidewire.log.redis import RedisEngine
+from tidewire.log.redis_address import is_redis, parse_address
 from tidewire.log.sqlite import SqliteEngine
 from tidewire.model import Draft, Message, Namespaces, Retention
 
@@ -20,7 +24,15 @@ PATIENCE = 30
 """Seconds to wait for the messages of other processes."""
 
 
-async def main(path: str, name: str, answers: int, total: int) -> None:
+def engine_of(log: str) -> Engine:
+    """An engine on *log*, which keeps all."""
+    namespaces = Namespaces(Retention(10**6, 10**15))
+    if is_redis(log):
+        return RedisEngine(parse_address(log), namespaces)
+    return SqliteEngine(log, namespaces)
+
+
+async def main(log: str, name: str, answers: int, total: int) -> None:
     """Append, then wait for what others append."""
     fed: list[Message] = []
     grown = asyncio.Event()
@@ -29,7 +41,7 @@ async def main(path: str, name: str, answers: int, total: int) -> None:
         fed.extend(messages)
         grown.set()
 
-    engine = SqliteEngine(path, Namespaces(Retention(10**6, 10**15)))
+    engine = engine_of(log)
     await engine.open(feed)
     print("open", flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
@@ -65,5 +77,5 @@ async def main(path: str, name: str, answers: int, total: int) -> None:
 
 
 if __name__ == "__main__":
-    path, name, answers, total = sys.argv[1:]
-    asyncio.run(main(path, name, int(answers), int(total)))
+    log, name, answers, total = sys.argv[1:]
+    asyncio.run(main(log, name, int(answers), int(total)))

@@ -3,67 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import json
-import subprocess
-import sys
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from tests.log.appending import Appending, Told, check_counts, told
 from tests.log.harness import Logs, draft
 from tests.log.sqlite_storage import SqliteStorage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-ROOT = Path(__file__).parents[2]
-
-Told = tuple[str, int, int, str]
-"""Channel, id, ``seq`` and data of one message."""
-
-
-class Appending:
-    """One such process; *answers* and *total* as it takes them."""
-
-    def __init__(self, path: Path, name: str, answers: int, total: int = 0) -> None:
-        command = [sys.executable, "-m", "tests.log.appending_process"]
-        self.process = subprocess.Popen(
-            [*command, str(path), name, str(answers), str(total)],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def line(self) -> str:
-        """The next line that it prints."""
-        assert self.process.stdout is not None
-        return self.process.stdout.readline()
-
-    def begin(self) -> None:
-        """Let it append."""
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-
-    def rest(self) -> Iterator[list[Told]]:
-        """What it still printed in whole lines, until it ended."""
-        while (line := self.line()).endswith("\n"):
-            yield told(line)
-
-    def kill(self) -> None:
-        """As ``kill -9``."""
-        self.process.kill()
-
-    def end(self) -> int:
-        """Wait for it, and return its exit code."""
-        return self.process.wait(30)
-
-
-def told(line: str) -> list[Told]:
-    return [(channel, id, seq, data) for channel, id, seq, data in json.loads(line)]
+    from pathlib import Path
 
 
 def in_file(storage: SqliteStorage) -> list[Told]:
@@ -73,15 +24,6 @@ def in_file(storage: SqliteStorage) -> list[Told]:
         "JOIN channels c ON c.number = m.channel ORDER BY m.id"
     )
     return [(channel, id, seq, data) for channel, id, seq, data in rows]
-
-
-def check_counts(messages: list[Told]) -> None:
-    """Ids grow, and ``seq`` has no hole in any channel."""
-    ids = [id for _, id, _, _ in messages]
-    assert all(one < other for one, other in itertools.pairwise(ids))
-    for channel in {channel for channel, _, _, _ in messages}:
-        seqs = [seq for name, _, seq, _ in messages if name == channel]
-        assert seqs == list(range(1, len(seqs) + 1))
 
 
 class Start(Protocol):
@@ -97,7 +39,7 @@ def start(storage: SqliteStorage) -> Iterator[Start]:
     with ExitStack() as stack:
 
         def start(name: str, answers: int, total: int = 0) -> Appending:
-            appending = Appending(storage.path, name, answers, total)
+            appending = Appending(str(storage.path), name, answers, total)
             stack.enter_context(appending.process)
             stack.callback(appending.kill)
             assert appending.line() == "open\n"
