@@ -16,6 +16,7 @@ from benchmarks.cases import (
     latency,
     polls,
     publish,
+    redis,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ CASES: dict[str, Case] = {
     "publish": Case("Publishing over HTTP", publish.run),
     "chat": Case("Chat over WebSocket", chat.run),
     "latency": Case("Latency", latency.run),
+    "redis": Case("Two nodes on Redis", redis.run),
     "acks": Case("Acknowledgement", acks.run),
     "catch_up": Case("Catching up beside live traffic", catch_up.run),
     "access": Case("Limits and tokens", access.run),

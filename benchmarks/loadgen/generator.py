@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from benchmarks.loadgen import kernel_clock, latency
 from benchmarks.loadgen.publishers import (
@@ -132,15 +133,17 @@ class Generator:
         size: int = 100,
         like: str | None = None,
         patience: float = 10.0,
+        at: str | None = None,
     ) -> dict[str, Any]:
         """Publishes `publishes` times, `rate` times a second, `batch` messages of `size` characters
         each.
 
         Returns the `Window`: once everything has arrived, or `patience` seconds after the last
         publish. The floor repeats the bytes of the stream named by `like`, or a typical frame.
+        `at` is another server of the same log to publish at.
         """
         target, _ = self._streams[stream]
-        publisher = await self._publisher(target, way, size, like)
+        publisher = await self._publisher(target, way, size, like, at)
         ledger = target.ledger
         before = replace(ledger, faults=[])
         target.latencies.clear()
@@ -186,7 +189,9 @@ class Generator:
         await asyncio.sleep(LINGER)
         return {"closed": len(subscribers)}
 
-    async def _publisher(self, target: Stream, way: Way, size: int, like: str | None) -> Publisher:
+    async def _publisher(
+        self, target: Stream, way: Way, size: int, like: str | None, at: str | None
+    ) -> Publisher:
         publisher: Publisher
         if way == "http":
             publisher = HttpPublisher(target, size)
@@ -198,7 +203,10 @@ class Generator:
                 template = typical_frame(target.transport, target.channel, size)
             publisher = FloorPublisher(target, size, template, together=way == "floor-together")
         loop = asyncio.get_running_loop()
-        await loop.create_connection(lambda: publisher, target.host, target.port)
+        host, port = target.host, target.port
+        if at is not None:
+            host, port = urlsplit(at).hostname or host, urlsplit(at).port or port
+        await loop.create_connection(lambda: publisher, host, port)
         await asyncio.wait_for(publisher.ready, 10)
         return publisher
 
