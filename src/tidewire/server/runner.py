@@ -34,7 +34,7 @@ from tidewire.uploads import CallbackError, Intake, Store, load_callback
 logger = logging.getLogger("tidewire.server")
 
 BACKLOG = 4096
-LINGER_SECONDS = 0.1
+LINGER_SECONDS = 1.0  # for requests of connections that were accepted just before the end
 CLOSE_SECONDS = 0.5  # of the time to drain, kept for closing what is left
 
 
@@ -210,9 +210,7 @@ async def _take_place(
 
     def end(replaced: bool) -> None:
         if replaced:
-            # Others accept at the same socket. Who was accepted here just now may have asked for
-            # something, and is still answered.
-            server.close()
+            server.close()  # others accept at the same socket
             app.loop.call_later(LINGER_SECONDS, stopping.set)
         else:
             stopping.set()  # newcomers are told to come back later
