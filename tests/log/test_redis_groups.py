@@ -70,7 +70,7 @@ async def test_sentinel_leads_to_the_new_master(group: SentinelGroup) -> None:
 async def test_a_name_that_sentinels_do_not_know(group: SentinelGroup) -> None:
     url = group.engine().replace("master=tidewire", "master=another")
     engine = RedisEngine(parse_address(url), NAMESPACES)
-    with pytest.raises(EngineUnavailable, match="watches nothing that is called another"):
+    with pytest.raises(EngineUnavailable, match="name no server for another"):
         await engine.open(lambda messages: None)
 
 

@@ -1,25 +1,27 @@
 """One connection to a Redis server: commands in, answers and pushed messages out, in order.
 
-The protocol is RESP3, so that what is published arrives on the connection that publishes, between
-its answers. hiredis takes it apart. This is all of a client that the log needs, and costs the
-node a seventh of the CPU for a command that redis-py costs it (7 µs instead of 48), which counts:
-a node that is not under load makes one for each message.
+redis-py connects, encrypts, shows the credentials and speaks the protocol (RESP3, with hiredis). Of
+its parts this uses the connection alone, and not the client: one task writes what has come up in a
+turn of the loop, another reads. So commands need not wait for the answers of those before, and what
+is published arrives on the connection that publishes, between its answers.
 
 A connection that has nothing to say is asked something every second. One that owes an answer and
-has sent no byte for ``SILENCE_SECONDS`` is cut off: its server hangs, or is not there.
+has sent nothing for ``SILENCE_SECONDS`` is cut off: its server hangs, or is not there.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
+import math
 from asyncio import Future
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import hiredis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import InvalidResponse, ResponseError
+from redis.exceptions import RedisError as LibraryError
 
 from tidewire.model import EngineUnavailable
 
@@ -30,6 +32,8 @@ BEAT_SECONDS: Final = 1.0
 #: What Redis answers: bytes, whole numbers, ``None``, lists of those, or a ``RedisError``.
 Reply = Any
 Argument = bytes | str | int
+
+Answered = Callable[[Reply], None]
 
 
 class RedisError(Exception):
@@ -44,17 +48,14 @@ class Lost(Exception):
     """The connection ended before the answer came: the command may have been carried out."""
 
 
-_MORE: Final = object()
-
-# What hiredis says of its type is too narrow.
-_pack: Callable[[tuple[Argument, ...]], bytes] = cast(Any, hiredis.pack_command)
+_PUSHED: Final = object()
 
 
-class Connection(asyncio.Protocol):
-    """Made by ``connect``. *pushed* gets the bytes of each message published where it listens.
+class Connection:
+    """To the server *name*, once it is ``open``.
 
-    *lost* is called once, when the connection has ended for whatever reason, before those who
-    wait for answers are told.
+    *pushed* gets the bytes of each message published where it listens. *lost* is called once,
+    when the connection has ended for whatever reason, before those who wait for answers are told.
     """
 
     def __init__(
@@ -65,17 +66,42 @@ class Connection(asyncio.Protocol):
         beat: tuple[Argument, ...] = ("PING",),
     ) -> None:
         self.name = name
+        self.loop = asyncio.get_running_loop()
         self._pushed = pushed
         self._lost = lost
         self._beat = beat
-        self._reader = hiredis.Reader(replyError=RedisError, notEnoughData=_MORE)
-        self._waiting: deque[Callable[[Reply], None] | None] = deque()
-        self.loop = asyncio.get_running_loop()
-        self._heard = self.loop.time()
-        self._transport: asyncio.Transport | None = None
+        self._line: AbstractConnection | None = None
+        self._unsent: list[tuple[Argument, ...]] = []
+        self._something_to_send = asyncio.Event()
+        self._waiting: deque[Answered | None] = deque()
+        self._heard = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._why = ""
-        self._gone: Future[None] = self.loop.create_future()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._why = "not connected"
+
+    async def open(self, line: AbstractConnection) -> None:
+        """Connect by *line*, which knows where to and with what credentials.
+
+        Raises:
+            EngineUnavailable: if that cannot be done; the detail says why.
+        """
+        try:
+            await line.connect()  # type: ignore[no-untyped-call]
+        except InvalidResponse as error:
+            raise EngineUnavailable(
+                f"what answers at {self.name} does not speak as Redis does: {error}"
+            ) from error
+        except (LibraryError, OSError) as error:
+            if getattr(error, "status_code", None):  # that of wrong credentials is of another kind
+                raise EngineUnavailable(f"Redis at {self.name} refuses: {coded(error)}") from error
+            raise EngineUnavailable(f"cannot connect to Redis at {self.name}: {error}") from error
+        self._line = line
+        self._heard = self.loop.time()
+        self._timer = self.loop.call_later(BEAT_SECONDS, self._tick)
+        self._tasks = [
+            self.loop.create_task(self._keep_writing(line)),
+            self.loop.create_task(self._keep_reading(line)),
+        ]
 
     # Commands
 
@@ -89,19 +115,17 @@ class Connection(asyncio.Protocol):
         self.send(arguments, partial(settle, future))
         return future
 
-    def send(
-        self, arguments: tuple[Argument, ...], answered: Callable[[Reply], None] | None
-    ) -> None:
+    def send(self, arguments: tuple[Argument, ...], answered: Answered | None) -> None:
         """Send a command; *answered* gets its answer, or a ``RedisError``, or ``Lost``."""
-        transport = self._transport
-        if transport is None:
+        if self._line is None:
             if answered is not None:
                 answered(Lost(self._why))
             return
         if not self._waiting:
             self._heard = self.loop.time()  # until now it owed nothing
         self._waiting.append(answered)
-        transport.write(_pack(arguments))
+        self._unsent.append(arguments)
+        self._something_to_send.set()
 
     async def calls(self, commands: list[tuple[Argument, ...]]) -> list[Reply]:
         """Send several commands in one piece and return all answers, errors among them.
@@ -109,82 +133,87 @@ class Connection(asyncio.Protocol):
         Raises:
             Lost: if the connection ends first.
         """
-        if not commands:
-            return []
-        transport = self._transport
-        if transport is None:
-            raise Lost(self._why)
-        replies: list[Reply] = []
-        future: Future[Reply] = self.loop.create_future()
-        if not self._waiting:
-            self._heard = self.loop.time()
-        self._waiting.extend([replies.append] * (len(commands) - 1))
-        self._waiting.append(partial(settle, future, raising=False))
-        transport.writelines([_pack(command) for command in commands])
-        replies.append(await future)
-        return replies
+        futures: list[Future[Reply]] = []
+        for command in commands:
+            future: Future[Reply] = self.loop.create_future()
+            futures.append(future)
+            self.send(command, partial(settle, future, raising=False))
+        return list(await asyncio.gather(*futures))
 
     @property
     def is_open(self) -> bool:
         """Whether commands can be sent."""
-        return self._transport is not None
+        return self._line is not None
 
     def close(self, why: str = "closed") -> None:
         """End the connection at once; *lost* is called, unless it has been."""
-        if self._transport is not None:
-            self._why = why
-            self._transport.abort()
-            self._end()
+        line, self._line = self._line, None
+        if line is None:
+            return
+        self._why = why
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        self._tasks.append(self.loop.create_task(_disconnect(line)))
+        if self._lost is not None:
+            self._lost(why)
+        while self._waiting:
+            answered = self._waiting.popleft()
+            if answered is not None:
+                answered(Lost(why))
 
     async def closed(self) -> None:
         """Wait, after ``close``, until the socket is gone too."""
-        await self._gone
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    # What asyncio calls
+    # The two tasks
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
-        self._timer = self.loop.call_later(BEAT_SECONDS, self._tick)
+    async def _keep_writing(self, line: AbstractConnection) -> None:
+        try:
+            while True:
+                await self._something_to_send.wait()
+                self._something_to_send.clear()
+                commands, self._unsent = self._unsent, []
+                packed = line.pack_commands(commands)
+                await line.send_packed_command(packed, check_health=False)
+        except (LibraryError, OSError) as error:
+            self.close(str(error))
 
-    def data_received(self, data: bytes) -> None:
-        reader, waiting = self._reader, self._waiting
-        self._heard = self.loop.time()
-        reader.feed(data)
-        while self._transport is not None:
-            try:
-                reply = reader.gets()
-            except hiredis.ProtocolError as error:
-                self.close(f"it does not speak as Redis does: {error}")
-                return
-            if reply is _MORE:
-                return
-            if type(reply) is hiredis.PushNotification:
-                self._push(reply)
-            elif waiting:
-                answered = waiting.popleft()
-                if answered is not None:
-                    answered(reply)
+    async def _keep_reading(self, line: AbstractConnection) -> None:
+        parser: Any = line._parser  # as redis-py's own PubSub does it
+        parser.set_pubsub_push_handler(self._push)
+        try:
+            while True:
+                try:
+                    reply = await line.read_response(
+                        disable_decoding=True,
+                        timeout=math.inf,
+                        disconnect_on_error=False,
+                        push_request=True,
+                    )
+                except ResponseError as error:
+                    reply = RedisError(coded(error))
+                self._heard = self.loop.time()
+                if reply is not _PUSHED and self._waiting:
+                    answered = self._waiting.popleft()
+                    if answered is not None:
+                        answered(reply)
+        except (LibraryError, OSError) as error:
+            self.close(str(error))
 
-    def _push(self, push: list[Any]) -> None:
+    async def _push(self, push: list[Any]) -> object:
+        """Something that Redis sends unasked; in its turn, between the answers."""
         if push[0] in (b"message", b"smessage"):
             if self._pushed is not None:
                 self._pushed(push[2])
         elif push[0] in (b"subscribe", b"ssubscribe"):
-            answered = self._waiting.popleft()  # this is the answer, in place of one
-            if answered is not None:
-                answered(push[2])
+            return push[2]  # the answer, in place of one
         elif push[0] == b"sunsubscribe":
             self.close("the slot has moved to another server")
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._gone.set_result(None)
-        if self._transport is not None:
-            self._why = str(exc) if exc else "the server has ended the connection"
-            self._end()
+        return _PUSHED
 
     def _tick(self) -> None:
-        if self._transport is None:
-            return
         self._timer = self.loop.call_later(BEAT_SECONDS, self._tick)
         silence = self.loop.time() - self._heard
         if not self._waiting:
@@ -196,16 +225,9 @@ class Connection(asyncio.Protocol):
         if isinstance(reply, RedisError):
             self.close(str(reply))
 
-    def _end(self) -> None:
-        self._transport = None
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._lost is not None:
-            self._lost(self._why)
-        while self._waiting:
-            answered = self._waiting.popleft()
-            if answered is not None:
-                answered(Lost(self._why))
+
+async def _disconnect(line: AbstractConnection) -> None:
+    await line.disconnect(nowait=True)
 
 
 def settle(future: Future[Reply], reply: Reply, *, raising: bool = True) -> None:
@@ -218,54 +240,7 @@ def settle(future: Future[Reply], reply: Reply, *, raising: bool = True) -> None
         future.set_result(reply)
 
 
-async def connect(
-    connection: Connection,
-    host: str,
-    port: int,
-    *,
-    path: str = "",
-    tls: ssl.SSLContext | None = None,
-) -> None:
-    """Connect to the server at *host* and *port*, or to the socket at *path*.
-
-    Raises:
-        EngineUnavailable: if that cannot be done; the detail says why.
-    """
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            if path:
-                await loop.create_unix_connection(lambda: connection, path)
-            else:
-                await loop.create_connection(
-                    lambda: connection, host, port, ssl=tls, server_hostname=host if tls else None
-                )
-    except TimeoutError as error:
-        raise EngineUnavailable(f"Redis at {connection.name} does not answer") from error
-    except (OSError, ssl.SSLError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise EngineUnavailable(f"cannot connect to Redis at {connection.name}: {why}") from error
-
-
-async def greet(
-    connection: Connection, *, user: str, password: str, database: int, client: str
-) -> None:
-    """Agree on the protocol, show the credentials, and choose the database.
-
-    Raises:
-        EngineUnavailable: if the server refuses any of it.
-    """
-    hello: list[Argument] = ["HELLO", 3]
-    if password:
-        hello += ["AUTH", user or "default", password]
-    commands: list[tuple[Argument, ...]] = [(*hello, "SETNAME", client)]
-    if database:
-        commands.append(("SELECT", database))
-    try:
-        replies = await connection.calls(commands)
-    except Lost as lost:
-        raise EngineUnavailable(f"Redis at {connection.name}: {lost}") from lost
-    for reply in replies:
-        if isinstance(reply, RedisError):
-            connection.close(str(reply))
-            raise EngineUnavailable(f"Redis at {connection.name} refuses: {reply}")
+def coded(error: Exception) -> str:
+    """What Redis said, with the code that it began with, which redis-py takes off."""
+    code, text = getattr(error, "status_code", None) or "", str(error)
+    return text if text.startswith(code) else f"{code} {text}"

@@ -7,27 +7,31 @@ from __future__ import annotations
 
 import asyncio
 import random
-import ssl
-from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple
+
+from redis.asyncio import Connection as PlainConnection
+from redis.asyncio import Redis, SSLConnection
+from redis.asyncio.connection import AbstractConnection, UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.crc import key_slot
+from redis.exceptions import RedisError as LibraryError
 
 from tidewire.log.redis_address import RedisAddress
 from tidewire.log.redis_connection import (
+    CONNECT_SECONDS,
     Argument,
     Connection,
     Lost,
     RedisError,
     Reply,
-    connect,
-    greet,
 )
 from tidewire.model import EngineUnavailable
 
 ASK_SECONDS: Final = 1.5
-_SLOTS: Final = 16_384
 
 _Place = tuple[str, int]
-_Ask = Callable[[_Place], Coroutine[Any, Any, _Place]]
 
 
 class Server(NamedTuple):
@@ -45,10 +49,18 @@ class Directory:
 
     def __init__(self, address: RedisAddress, client: str) -> None:
         self._address = address
-        self._client = client
-        self._tls = _context(address) if address.tls else None
         self._seeds = list(address.hosts)
         random.shuffle(self._seeds)
+        # Who waits, and how long, before another attempt is the link's to say.
+        self._options: dict[str, Any] = {
+            "socket_connect_timeout": CONNECT_SECONDS,
+            "retry": Retry(NoBackoff(), 0),
+        } | _encryption(address)
+        self._credentials = {
+            "username": address.user or None,
+            "password": address.password or None,
+            "client_name": client,
+        }
 
     @property
     def shards(self) -> bool:
@@ -63,9 +75,9 @@ class Directory:
         """
         address = self._address
         if address.kind == "sentinel":
-            return await self._ask_seeds(self._ask_sentinel)
+            return await self._ask_sentinels()
         if address.kind == "cluster":
-            return await self._ask_seeds(self._ask_cluster)
+            return await self._ask_cluster()
         return address.hosts[0] if address.hosts else ("", 0)
 
     async def connect(self, place: _Place, connection: Connection) -> Server:
@@ -74,15 +86,7 @@ class Directory:
         Raises:
             EngineUnavailable: if that fails.
         """
-        address = self._address
-        await connect(connection, *place, path=address.path, tls=self._tls)
-        await greet(
-            connection,
-            user=address.user,
-            password=address.password,
-            database=address.database,
-            client=self._client,
-        )
+        await connection.open(self._line(place))
         info: dict[str, str] = {}
         for section in ("server", "memory", "replication"):
             text = await ask(connection, "INFO", section)
@@ -98,13 +102,46 @@ class Directory:
             info.get("maxmemory_policy", "") if bounded else "",
         )
 
-    async def _ask_seeds(self, ask: _Ask) -> _Place:
+    def _line(self, place: _Place) -> AbstractConnection:
+        address = self._address
+        options = self._options | self._credentials
+        options |= {"protocol": 3, "db": address.database, "socket_timeout": CONNECT_SECONDS}
+        if address.path:
+            return UnixDomainSocketConnection(path=address.path, **options)
+        kind = SSLConnection if address.tls else PlainConnection
+        return kind(host=place[0], port=place[1], **options)
+
+    async def _ask_sentinels(self) -> _Place:
+        address = self._address
+        options = self._options | {"socket_timeout": ASK_SECONDS}
+        if address.tls:
+            options["ssl"] = True
+        sentinel = Sentinel(  # type: ignore[no-untyped-call]
+            self._seeds,
+            sentinel_kwargs=options
+            | {
+                "username": address.sentinel_user or None,
+                "password": address.sentinel_password or None,
+            },
+        )
+        try:
+            host, port = await sentinel.discover_master(address.master)
+        except (LibraryError, OSError) as error:
+            raise EngineUnavailable(
+                f"the sentinels of {address} name no server for {address.master}: {error}"
+            ) from error
+        finally:
+            for client in sentinel.sentinels:
+                await client.aclose()
+        return host, int(port)
+
+    async def _ask_cluster(self) -> _Place:
         """What the first of the known servers that can be asked says; it is the first next time."""
         troubles: list[str] = []
         for seed in list(self._seeds):
             try:
                 async with asyncio.timeout(ASK_SECONDS):
-                    place = await ask(seed)
+                    place = await self._ask_member(seed)
             except TimeoutError:
                 troubles.append(f"{name_of(seed)} does not answer")
             except EngineUnavailable as error:
@@ -115,48 +152,24 @@ class Directory:
                 return place
         raise EngineUnavailable("; ".join(troubles))
 
-    async def _ask_sentinel(self, seed: _Place) -> _Place:
-        address = self._address
-        connection = Connection(f"Sentinel {name_of(seed)}")
-        try:
-            await connect(connection, *seed, tls=self._tls)
-            if address.sentinel_password:
-                await ask(
-                    connection,
-                    "AUTH",
-                    *([address.sentinel_user] if address.sentinel_user else []),
-                    address.sentinel_password,
-                )
-            found = await ask(connection, "SENTINEL", "get-master-addr-by-name", address.master)
-        finally:
-            connection.close()
-        if not found:
-            raise EngineUnavailable(
-                f"Sentinel {name_of(seed)} watches nothing that is called {address.master}"
-            )
-        return found[0].decode(), int(found[1])
-
-    async def _ask_cluster(self, seed: _Place) -> _Place:
+    async def _ask_member(self, seed: _Place) -> _Place:
         slot = slot_of(self._address.prefix)
-        connection = Connection(name_of(seed))
+        options = self._options | self._credentials
+        if self._address.tls:
+            options["ssl"] = True
+        client: Any = Redis(host=seed[0], port=seed[1], single_connection_client=True, **options)
         try:
-            await connect(connection, *seed, tls=self._tls)
-            await greet(
-                connection,
-                user=self._address.user,
-                password=self._address.password,
-                database=0,
-                client=self._client,
-            )
-            state = await ask(connection, "CLUSTER", "INFO")
-            if b"cluster_state:ok" not in state:
+            state = await client.execute_command("CLUSTER INFO")
+            if state.get("cluster_state") != "ok":
                 raise EngineUnavailable(f"the cluster of {name_of(seed)} is down")
-            for first, last, master, *_ in await ask(connection, "CLUSTER", "SLOTS"):
-                if first <= slot <= last:
-                    host = master[0].decode() if master[0] else seed[0]
-                    return host, master[1]
+            slots = await client.execute_command("CLUSTER SLOTS")
+        except (LibraryError, OSError) as error:
+            raise EngineUnavailable(f"Redis at {name_of(seed)}: {error}") from error
         finally:
-            connection.close()
+            await client.aclose()
+        for first, last, master, *_ in slots:
+            if first <= slot <= last:
+                return master[0].decode() or seed[0], master[1]
         raise EngineUnavailable(f"no server of the cluster has slot {slot}")
 
 
@@ -179,25 +192,16 @@ async def ask(connection: Connection, *command: Argument) -> Reply:
 
 
 def slot_of(tag: str) -> int:
-    """The slot of a cluster that keys with the hash tag *tag* are in: CRC16 (XMODEM)."""
-    crc = 0
-    for byte in tag.encode():
-        crc ^= byte << 8
-        for _ in range(8):
-            crc = ((crc << 1) ^ 0x1021 if crc & 0x8000 else crc << 1) & 0xFFFF
-    return crc % _SLOTS
+    """The slot of a cluster that keys with the hash tag *tag* are in."""
+    return key_slot(tag.encode())
 
 
-def _context(address: RedisAddress) -> ssl.SSLContext:
-    """How to encrypt.
-
-    Raises:
-        EngineUnavailable: if one of the files cannot be used.
-    """
-    try:
-        context = ssl.create_default_context(cafile=address.ca or None)
-        if address.certificate:
-            context.load_cert_chain(address.certificate, address.key)
-    except (OSError, ssl.SSLError) as error:
-        raise EngineUnavailable(f"the files that {address} names cannot be used: {error}") from None
-    return context
+def _encryption(address: RedisAddress) -> dict[str, str | None]:
+    """What redis-py is told of encryption."""
+    if not address.tls:
+        return {}
+    return {
+        "ssl_ca_certs": address.ca or None,
+        "ssl_certfile": address.certificate or None,
+        "ssl_keyfile": address.key or None,
+    }
