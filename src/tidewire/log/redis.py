@@ -38,7 +38,7 @@ from tidewire.log.redis_reader import Reader
 from tidewire.log.redis_records import Records
 from tidewire.log.redis_scripts import SWEEP
 from tidewire.log.redis_writer import Writer
-from tidewire.model import Draft, EngineUnavailable, Namespaces, Page, Receipt, Since
+from tidewire.model import Draft, Namespaces, Page, Receipt, Since
 
 logger = logging.getLogger("tidewire.log")
 
@@ -204,7 +204,7 @@ class RedisEngine:
         """
         connection = self._link.log
         if connection is None:
-            raise EngineUnavailable(self._link.why)
+            raise self._link.away()
         future: Future[object] = self._loop.create_future()
         self._send_sweep(connection, 0, future.set_result)
         reply = await future

@@ -44,6 +44,14 @@ class RedisError(Exception):
         self.code = str(text).partition(" ")[0]
 
 
+def refused(what: str, error: RedisError) -> EngineUnavailable:
+    """What is to be raised for an error of Redis: *what* failed, and the error's code.
+
+    The rest of what Redis says is for the operator's log only.
+    """
+    return EngineUnavailable(f"{what}: the log says {error.code}", why=f"{what}: {error}")
+
+
 class Lost(Exception):
     """The connection ended before the answer came: the command may have been carried out."""
 

@@ -6,6 +6,7 @@ It is asked anew for each connection, so a failover needs nothing more than to c
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from typing import Any, Final, NamedTuple
 
@@ -71,9 +72,12 @@ class Directory:
         """Host and port of the server that takes what is written now.
 
         Raises:
-            EngineUnavailable: if nobody can tell.
+            EngineUnavailable: if nobody can tell, or a file for encrypting is not there.
         """
         address = self._address
+        for file in (address.ca, address.certificate, address.key):
+            if file and not os.access(file, os.R_OK):
+                raise EngineUnavailable(f"the file {file} that {address} names cannot be read")
         if address.kind == "sentinel":
             return await self._ask_sentinels()
         if address.kind == "cluster":

@@ -78,10 +78,14 @@ class Link:
         for connection in connections:
             await connection.closed()
 
-    @property
-    def why(self) -> str:
-        """What is to be said while there is no connection."""
-        return f"Redis at {self._address} is away: {self._lost_why}"
+    def away(self, so: str = "nothing was changed") -> EngineUnavailable:
+        """What is to be raised while there is no connection; *so* says what that means.
+
+        Where Redis is, and what is wrong there, is for the operator's log only.
+        """
+        return EngineUnavailable(
+            f"the log is away now, {so}: try again in a moment", why=self._lost_why
+        )
 
     # Connecting
 

@@ -18,12 +18,12 @@ from typing import Final, NamedTuple
 
 from tidewire.log.engine import Floor, page_of
 from tidewire.log.redis_batch import stored_message
-from tidewire.log.redis_connection import Argument, Lost, RedisError, Reply
+from tidewire.log.redis_connection import Argument, Lost, RedisError, Reply, refused
 from tidewire.log.redis_feed import Follower
 from tidewire.log.redis_keys import Keys
 from tidewire.log.redis_link import Link
 from tidewire.log.redis_scripts import LAST
-from tidewire.model import EngineUnavailable, Gap, Message, Namespaces, Page, Since
+from tidewire.model import Gap, Message, Namespaces, Page, Since
 
 DAY_US: Final = 24 * 3600 * 1_000_000
 LONG_DAYS: Final = 31  # a day less than states are kept: it is rounded down to whole days
@@ -86,14 +86,14 @@ class Reader:
         assert link is not None
         connection = link.reading
         if connection is None:
-            raise EngineUnavailable(link.why)
+            raise link.away("nothing was read")
         try:
             replies = await connection.calls(list(commands))
         except Lost as lost:
-            raise EngineUnavailable(f"Redis has gone away: {lost}") from lost
+            raise link.away("nothing was read") from lost
         for reply in replies:
             if isinstance(reply, RedisError):
-                raise EngineUnavailable(f"Redis cannot read: {reply}")
+                raise refused("the log cannot be read", reply)
         return replies
 
     # Pages

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from tidewire.log.engine import Change
-from tidewire.log.redis_connection import Argument, Connection, Lost, RedisError, Reply
+from tidewire.log.redis_connection import Argument, Connection, Lost, RedisError, Reply, refused
 from tidewire.log.redis_keys import Keys, record_name
 from tidewire.log.redis_link import Link
 from tidewire.log.redis_reader import Reader
@@ -89,15 +89,14 @@ class Records:
         if working is not None:
             await asyncio.wait([working], timeout=seconds)
             working.cancel()
-            self._fail(self._waiting, "the server stops")
+            self._fail(self._waiting, EngineUnavailable("the server stops"))
 
     def down(self) -> None:
         """There is no connection now: what was not begun fails."""
-        assert self._link is not None
         assert self._back is not None
         self._back.clear()
         waiting, self._waiting = self._waiting, deque()
-        self._fail(waiting, self._link.why)
+        self._fail(waiting, self._away())
 
     def up(self) -> None:
         """There is a connection again."""
@@ -112,7 +111,7 @@ class Records:
         assert link is not None
         future: Future[bytes | None] = self._loop.create_future()
         if link.log is None:
-            future.set_exception(EngineUnavailable(link.why))
+            future.set_exception(link.away())
             return future
         self._waiting.append(_Call(record_name(table, key), change, int(ttl * 1_000_000), future))
         if self._working is None:
@@ -126,9 +125,9 @@ class Records:
                 try:
                     await self._round(calls)
                 except EngineUnavailable as error:
-                    self._fail(calls, error.detail)
-                except Exception as error:
-                    self._fail(calls, f"the change could not be made: {error!r}")
+                    self._fail(calls, error)
+                except Exception:
+                    self._fail(calls, EngineUnavailable("the change could not be made"))
                     raise
         finally:
             self._working = None
@@ -173,9 +172,9 @@ class Records:
                     "HMGET", self._keys.records, *names
                 )
             except RedisError as error:
-                raise EngineUnavailable(f"Redis cannot read the record: {error}") from error
+                raise refused("the record cannot be read", error) from error
             except Lost:
-                await self._until_back(until, "Nothing was changed")
+                await self._until_back(until, "nothing was changed")
             else:
                 return found
 
@@ -229,9 +228,9 @@ class Records:
             except (Lost, RedisError) as error:
                 if isinstance(error, RedisError):
                     if error.code not in ELSEWHERE:
-                        raise EngineUnavailable(f"Redis refuses the change: {error}") from error
+                        raise refused("the record was not changed", error) from error
                     connection.close(str(error))
-                await self._until_back(until, "Whether the change was made, nobody can tell now")
+                await self._until_back(until, "nobody can tell whether the change was made")
                 again = 1
             else:
                 return reply
@@ -249,19 +248,23 @@ class Records:
             async with asyncio.timeout_at(until):
                 await self._back.wait()
         except TimeoutError:
-            raise EngineUnavailable(f"Redis has gone away. {otherwise}") from None
+            raise self._away(otherwise) from None
 
     def _connection(self) -> Connection:
         link = self._link
         assert link is not None
         if link.log is None:
-            raise EngineUnavailable(link.why)
+            raise link.away()
         return link.log
 
-    def _fail(self, calls: Iterable[_Call], detail: str) -> None:
+    def _away(self, so: str = "nothing was changed") -> EngineUnavailable:
+        assert self._link is not None
+        return self._link.away(so)
+
+    def _fail(self, calls: Iterable[_Call], error: EngineUnavailable) -> None:
         for call in calls:
             if not call.future.done():
-                call.future.set_exception(EngineUnavailable(detail))
+                call.future.set_exception(EngineUnavailable(error.detail, why=error.why))
 
     # Reading
 

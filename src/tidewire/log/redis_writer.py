@@ -15,14 +15,14 @@ import logging
 import struct
 from asyncio import Future
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from tidewire.log.redis_batch import Batch, Purge, Work, decode_answer
-from tidewire.log.redis_connection import Argument, Connection, Lost, RedisError, Reply
+from tidewire.log.redis_connection import Argument, Connection, Lost, RedisError, Reply, refused
 from tidewire.log.redis_feed import Follower
 from tidewire.log.redis_keys import Keys
 from tidewire.log.redis_link import Link
@@ -110,7 +110,7 @@ class Writer:
                 async with asyncio.timeout(seconds):
                     await self._idle
             except TimeoutError:
-                self._fail_waiting("the server stops")
+                self._fail_waiting(EngineUnavailable("the server stops"))
         if self._deadline is not None:
             self._deadline.cancel()
 
@@ -133,7 +133,7 @@ class Writer:
         link = self._link
         assert link is not None
         if link.log is None:
-            future.set_exception(EngineUnavailable(link.why))
+            future.set_exception(link.away("nothing was published"))
             return future
         self._waiting.append(_Call(works, future, alone))
         if self._sent is None and not self._starting:
@@ -192,7 +192,7 @@ class Writer:
                 connection.close(str(reply))
                 self._not_answered(sent)
             else:
-                self._fail(sent, f"Redis refuses the message: {reply}")
+                self._fail(sent, refused("the message was not taken", reply))
         else:
             answer = decode_answer(reply)
             fed, receipts = sent.batch.carried_out(self._follower.epoch, sent.token, answer)
@@ -214,13 +214,13 @@ class Writer:
             sent.receipts = None
             self._not_answered(sent)
         elif isinstance(reply, RedisError):
-            self._fail(sent, f"Redis does not tell how many replicas hold the message: {reply}")
+            self._fail(sent, refused("nobody knows how safely the message is kept", reply))
         elif reply < self._replicas:
-            self._fail(
-                sent,
+            detail = (
                 f"{reply} of {self._replicas} replicas have the message after "
-                f"{REPLICA_SECONDS:.0f} s; it is kept, but not as safely as is asked for",
+                f"{REPLICA_SECONDS:.0f} s; it is kept, but not as safely as is asked for"
             )
+            self._fail(sent, EngineUnavailable(detail))
         else:
             self._succeed(sent, receipts)
 
@@ -233,11 +233,9 @@ class Writer:
                 future.set_result(receipts[begin] if alone else receipts[begin:end])
             begin = end
 
-    def _fail(self, sent: _Sent, detail: str) -> None:
+    def _fail(self, sent: _Sent, error: EngineUnavailable) -> None:
         self._end(sent)
-        for call in sent.calls:
-            if not call.future.done():
-                call.future.set_exception(EngineUnavailable(detail))
+        _fail(sent.calls, error)
 
     def _end(self, sent: _Sent) -> None:
         """Nobody waits for *sent* any more: go on with what has come meanwhile."""
@@ -252,7 +250,8 @@ class Writer:
 
     def down(self) -> None:
         """There is no connection now: what was not sent fails."""
-        self._fail_waiting(self._link.why if self._link is not None else "")
+        assert self._link is not None
+        self._fail_waiting(self._link.away("nothing was published"))
 
     def up(self) -> None:
         """There is a connection again: what was not answered is sent once more."""
@@ -262,11 +261,9 @@ class Writer:
         if self._sent is not None:
             self._send(again=True)
 
-    def _fail_waiting(self, why: str) -> None:
+    def _fail_waiting(self, error: EngineUnavailable) -> None:
         waiting, self._waiting = self._waiting, deque()
-        for call in waiting:
-            if not call.future.done():
-                call.future.set_exception(EngineUnavailable(why))
+        _fail(waiting, error)
 
     def _not_answered(self, sent: _Sent) -> None:
         if self._deadline is None:
@@ -276,6 +273,11 @@ class Writer:
         self._deadline = None
         if sent is self._sent:
             assert self._link is not None
-            self._fail(
-                sent, f"{self._link.why}. Whether the message was kept before, nobody can tell now"
-            )
+            self._fail(sent, self._link.away("nobody can tell whether the message was kept"))
+
+
+def _fail(calls: Iterable[_Call], error: EngineUnavailable) -> None:
+    for call in calls:
+        if not call.future.done():
+            # Each has one of its own: it gets the traceback of who awaits it.
+            call.future.set_exception(EngineUnavailable(error.detail, why=error.why))
