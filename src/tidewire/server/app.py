@@ -207,7 +207,7 @@ class App:
                 refusal = self._refusal(request, connection, endpoint)
             if refusal is not None:
                 if isinstance(refusal, Unavailable) and refusal.retry_after is None:
-                    refusal.retry_after = self.returns.ms(1_000, 5_000) / 1000
+                    refusal.retry_after = self.returns.ms(1_000, 4_000) / 1000
                 self.put_off(request, connection, refusal)
             elif self.access.open or endpoint.needs == "nothing":
                 endpoint.handler(self, request, connection)
