@@ -58,10 +58,33 @@ async def test_a_failover_by_sentinel_tells_of_the_tail_that_is_lost(
             await traffic.flows()
             assert group.master is replica
             check(await traffic.finish(lossy=True))
-            log = set(await traffic.whole_log())
-        lost = [m for m in traffic.published.acknowledged.values() if m not in log]
-        assert len(lost) >= TAIL / 2, "nothing was lost: this shows nothing"
-        assert len({message.epoch for message in log}) == 1
+            await check_loss(traffic)
+
+
+async def check_loss(traffic: Traffic) -> None:
+    """Much of what was acknowledged is gone, and it is the same log as before."""
+    log = set(await traffic.whole_log())
+    lost = [m for m in traffic.published.acknowledged.values() if m not in log]
+    assert len(lost) >= TAIL / 2, "nothing was lost: this shows nothing"
+    assert len({message.epoch for message in log}) == 1
+
+
+async def test_a_failover_in_a_cluster_tells_of_the_tail_that_is_lost(
+    start: StartServer, tmp_path: Path
+) -> None:
+    with RedisCluster(tmp_path / "redis", replicas=1, password="of the cluster") as cluster:
+        nodes = [start(engine=cluster.engine(), **SETTINGS) for _ in range(2)]
+        async with Traffic(nodes, "lost tail of a cluster") as traffic:
+            await traffic.flows()
+            master = cluster.holder()
+            replica = cluster.replica_of(master)
+            cut_off(replica, master)
+            await traffic.flows(more=TAIL)
+            master.kill()
+            await traffic.flows()
+            assert cluster.holder() is replica
+            check(await traffic.finish(lossy=True))
+            await check_loss(traffic)
 
 
 async def test_a_failover_in_a_cluster_loses_nothing_that_the_replica_has(
