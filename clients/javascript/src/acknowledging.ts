@@ -35,7 +35,7 @@ export class Acknowledger {
     void this.flush();
   }
 
-  /** Ends when the server has kept all that is finished; `after` ms, or when there is time. */
+  /** Ends when the server has kept all that is finished; it is told `after` ms. */
   flush(after = EVERY): Promise<void> {
     this.#telling ??= this.#tell(after).finally(() => {
       this.#telling = undefined;
@@ -56,7 +56,7 @@ export class Acknowledger {
   }
 
   async #tell(after: number): Promise<void> {
-    await this.#http.pause(after);
+    if (after) await this.#http.pause(after, true);
     for (let due = this.#ledger.due(); due; due = this.#ledger.due()) {
       const telling = due;
       try {

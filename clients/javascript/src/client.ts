@@ -301,8 +301,10 @@ export class Client {
     this.#keep();
     this.#outbox.close(new TidewireError("cut", "the client was closed", "closed"));
     const lines = [...this.#lines.values()];
+    this.#http.wake(); // whoever waits to tell it together with more
     const told = Promise.all(lines.map(({ acks }) => acks?.flush(0)));
-    await Promise.race([told, this.#http.pause(LAST)]);
+    await Promise.race([told, this.#http.pause(LAST, true)]);
+    this.#http.wake(); // which ends that pause, too
     for (const { link } of lines) link.close();
     this.#lines.clear();
   }

@@ -89,7 +89,7 @@ export class Outbox {
       });
       await this.#publish(batch).catch(async (error) => {
         // One bad message is a reason to refuse a batch whole.
-        const alone = failureOf(error).final ? batch : [];
+        const alone = failureOf(error).final && batch.length > 1 ? batch : [];
         for (const one of alone) await this.#publish([one]).catch(one.reject);
         for (const one of batch) one.reject(error);
       });

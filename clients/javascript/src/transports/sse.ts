@@ -44,11 +44,11 @@ async function follow(
   const reader = answer.body.getReader();
   for (;;) {
     const { done, value } = await reader.read();
+    signal.throwIfAborted();
     if (done) throw new TidewireError("cut", "the stream ended");
     sink.heard();
     const envelopes = stream.feed(value).map(({ data }) => parse(data));
     if (envelopes.length > 0) await sink.take(envelopes);
-    signal.throwIfAborted();
   }
 }
 
