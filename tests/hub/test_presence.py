@@ -11,7 +11,8 @@ import pytest
 from tests.hub.presence_world import CHANNEL, Attended, PresenceWorld, run
 from tidewire.hub.fleet import BEAT, TTL
 from tidewire.hub.presence import REFRESH_SECONDS
-from tidewire.hub.presence_records import Who, client_of_session
+from tidewire.hub.presence_reaping import CLAIM_SECONDS, CLAIMS
+from tidewire.hub.presence_records import COUNTS, TABLE, Who, client_of_session
 from tidewire.model import EngineUnavailable
 
 SOON = 0.5  # by when what is written is written
@@ -386,6 +387,66 @@ def test_the_one_who_reaps_dies_as_well() -> None:
         assert len([one for one in world.news if one.event == "leave"]) == 600
         assert await c.count() == 0
         assert not await world.records()
+
+    run(story)
+
+
+def test_one_of_the_survivors_reaps() -> None:
+    async def story(world: PresenceWorld) -> None:
+        a, b, c = await world.some("abc")
+        a.open("s", CHANNEL)
+        await asyncio.sleep(3 * BEAT)
+        a.die()
+        await asyncio.sleep(2 * TTL - 5)
+        a_id = a.id
+        assert await b.presence._reaper._claim(a_id)
+        assert not await c.presence._reaper._claim(a_id)
+        assert await b.presence._reaper._claim(a_id), "who has it may renew it"
+        await asyncio.sleep(CLAIM_SECONDS + 1)
+        assert await c.presence._reaper._claim(a_id), "a claim ends by itself"
+
+    run(story)
+
+
+def test_what_another_node_is_at_is_left_to_it() -> None:
+    async def story(world: PresenceWorld) -> None:
+        a, b, c = await world.some("abc")
+        a.open("s", CHANNEL)
+        await asyncio.sleep(3 * BEAT)
+        a.die()
+        died = world.loop.time()
+        while world.loop.time() < died + 2 * TTL + 2 * BEAT:
+            await world.log.change(CLAIMS, a.id, lambda old: bytes(bytearray(b"another")), 10)
+            await asyncio.sleep(1)
+        assert not b.fleet.is_live(a.id)
+        assert not await b.presence._reaper.reap()
+        assert not await c.presence._reaper.reap()
+        assert world.told("s") == ["join s"]
+        await asyncio.sleep(10 + CLAIM_SECONDS)  # its claim has ended, and it has not done it
+        assert world.told("s") == ["join s", "leave s"]
+
+    run(story)
+
+
+def test_there_is_a_count_before_there_is_a_record() -> None:
+    """Else nobody would find the members of a node that dies in between."""
+
+    async def story(world: PresenceWorld) -> None:
+        node = await world.node()
+        changed: list[str] = []
+        change = node.access.change
+
+        def noting(table: str, *rest: object) -> object:
+            changed.append(table)
+            return change(table, *rest)  # type: ignore[arg-type]
+
+        node.access.change = noting  # type: ignore[assignment,method-assign]
+        node.open("s", CHANNEL)
+        await asyncio.sleep(SOON)
+        node.close("s")
+        await asyncio.sleep(10)
+        ours = [table for table in changed if table in (TABLE, COUNTS)]
+        assert ours == [COUNTS, TABLE, TABLE, COUNTS]
 
     run(story)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import pytest
 
 from tidewire.hub.presence_records import Who
@@ -81,3 +83,15 @@ def test_who_has_less_time_now_is_looked_at_sooner_and_once() -> None:
     assert list(wheel.due(11)) == [one]
     assert list(wheel.due(101)) == []
     assert not wheel
+
+
+def test_a_look_that_is_broken_off_loses_nobody() -> None:
+    wheel = Wheel()
+    some = [attendee(until=10 + n / 100) for n in range(100)]
+    for one in some:
+        wheel.put(one)
+    seen = []
+    while wheel:
+        seen += list(islice(wheel.due(12), 7))
+    assert set(seen) == set(some)
+    assert len(seen) == 100

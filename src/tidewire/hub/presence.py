@@ -39,6 +39,7 @@ import time
 from asyncio import Future
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -74,7 +75,7 @@ ASK_SECONDS = 1.0
 REFRESH_SECONDS = TTL / 4
 """Records are written again after that time."""
 
-MOST_PAGE = 1_000
+TURN = 2_000  # attendees whose time is looked at in one turn of the loop: some 2 ms
 _MOST_NODES = 10_000
 _MOST_KNOWN = 10_000
 _MOST_ASKED = 500  # of a message
@@ -262,11 +263,12 @@ class Presence:
 
     # Time
 
-    def tick(self) -> None:
-        """See whose time is over; the timer does, while anybody has one."""
+    def tick(self) -> bool:
+        """See whose time is over; the timer does, while anybody has one. ``False``: not all yet."""
         now = self.clock()
         several = bool(self._fleet.others)
-        for attendee in self._wheel.due(now):
+        due = list(islice(self._wheel.due(now), TURN))
+        for attendee in due:
             if attendee.holds or attendee.over:
                 continue
             if attendee.is_there(now):
@@ -283,18 +285,21 @@ class Presence:
             asked, self._asking = self._asking[:_MOST_ASKED], self._asking[_MOST_ASKED:]
             keys = [member_key(one.channel, one.who.client) for one in asked]
             self._send(Draft(CHANNEL, _encode_keys(keys), event=self._fleet.id))
+        return len(due) < TURN
 
-    def _set_timer(self) -> None:
+    def _set_timer(self, seconds: float = STEP) -> None:
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(STEP, self._tick)
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
+        seconds = STEP
         try:
-            self.tick()
+            if not self.tick():
+                seconds = 0.0  # the rest after what others have to do
         finally:
             if self._wheel:
-                self._set_timer()
+                self._set_timer(seconds)
 
     def _set_refresh(self) -> None:
         loop = asyncio.get_running_loop()

@@ -103,10 +103,13 @@ class Wheel:
         self._slots.setdefault(slot, []).append(attendee)
 
     def due(self, now: float) -> Iterator[Attendee]:
-        """Those whose slot has come; they are in none now."""
+        """Those whose slot has come, the oldest slot first; they are in none when they come out."""
         upto = int(now / STEP)
         for slot in sorted(slot for slot in self._slots if slot <= upto):
-            for attendee in self._slots.pop(slot):
+            attendees = self._slots[slot]
+            while attendees:
+                attendee = attendees.pop()
                 if attendee.slot == slot:
                     attendee.slot = 0
                     yield attendee
+            del self._slots[slot]
