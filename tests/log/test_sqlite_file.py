@@ -11,7 +11,7 @@ import pytest
 from tests.acceptance.waiting import until
 from tests.log.harness import Clock, Logs, draft, drafts, retention
 from tests.log.sqlite_storage import SqliteStorage
-from tidewire.log import sqlite
+from tidewire.log import sqlite, sqlite_file
 from tidewire.log.sqlite_file import connect
 from tidewire.log.sqlite_writer import Writer
 from tidewire.model import Draft, EngineUnavailable, Namespaces
@@ -54,6 +54,25 @@ async def test_what_is_answered_is_committed(logs: Logs, storage: SqliteStorage)
         await log.append(draft())
         assert storage.commits() == before + 1
         assert storage.query("SELECT count(*) FROM messages") == [(number,)]
+
+
+async def test_who_waits_for_another_process_tries_often_however_long_it_has_waited(
+    logs: Logs, storage: SqliteStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = await logs.open()
+    waits: list[float] = []
+    with closing(connect(str(storage.path))) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        def wait(seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == 100:
+                other.execute("ROLLBACK")
+
+        monkeypatch.setattr(sqlite_file, "sleep", wait)
+        await log.append(draft())
+    assert len(waits) == 100
+    assert max(waits) < 2 * sqlite_file.TURN_SECONDS
 
 
 async def test_appends_of_one_turn_share_a_transaction(logs: Logs, storage: SqliteStorage) -> None:

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tidewire.log.engine import Change
-from tidewire.log.sqlite_file import COLUMNS, blob, connect, insert, message_of, set_up, transaction
+from tidewire.log.sqlite_file import (
+    COLUMNS,
+    blob,
+    connect,
+    insert,
+    message_of,
+    set_up,
+    transaction,
+    wait_in_turns,
+)
 from tidewire.log.sqlite_pruning import Pruner
 from tidewire.log.sqlite_records import Changes, Memory
 from tidewire.model import Draft, EngineUnavailable, Message, Namespaces, Receipt
@@ -236,6 +245,7 @@ class Writer:
         self._memory = Memory(self._connection)
         try:
             self.epoch, self.seen = set_up(self._connection, path)
+            wait_in_turns(self._connection)
         except EngineUnavailable:
             self._connection.close()
             raise
