@@ -256,8 +256,8 @@ def turn_away(app: App, request: Request, connection: Connection, error: Tidewir
     settings = app.settings
     code = 4429 if error.status == 429 else 1013
     after = getattr(error, "retry_after", None) or 0
-    least = max(round(after * 1000), settings.sse_retry)
-    close = Close(code, error.detail, jittered(least, least + 2 * settings.sse_retry))
+    retry = max(jittered(settings.sse_retry, settings.sse_retry * 3), round(after * 1000))
+    close = Close(code, error.detail, retry)
     cursor = request.header(b"last-event-id") or app.hub.cursor(app.hub.position)
     body = form.control(close, cursor if cursor.isascii() and cursor.isprintable() else "")
     connection.write(_event_head(app, request) + body + form.end())
