@@ -104,7 +104,8 @@ class Server:
     def __init__(self, loop: asyncio.AbstractEventLoop, **settings: Any) -> None:
         self.loop = loop
         self.settings = Settings(engine="memory:", **settings)
-        self.engine = MemoryEngine(Namespaces(Retention(100, 3_600_000_000)))
+        namespaces = Namespaces(Retention(100, 3_600_000_000), presence=self.settings.presence)
+        self.engine = MemoryEngine(namespaces)
         self.hub = Hub(self.engine)
         loop.run_until_complete(self.hub.start())
         self.app = App(self.settings, self.hub, loop)

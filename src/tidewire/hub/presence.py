@@ -130,7 +130,8 @@ _decode_keys = msgspec.json.Decoder(list[str]).decode
 class Presence:
     """One per node. ``start`` it once the hub has started.
 
-    *clock* gives seconds that only grow, *wall* Unix seconds.
+    *clock* gives seconds that only grow, *wall* Unix seconds. *loop* is the running one if it is
+    not given.
     """
 
     def __init__(
@@ -141,8 +142,10 @@ class Presence:
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.hub = hub
+        self._loop = loop or asyncio.get_running_loop()
         self.times = times
         self.clock = clock
         self.secret = secrets.token_bytes(32)
@@ -289,7 +292,7 @@ class Presence:
 
     def _set_timer(self, seconds: float = STEP) -> None:
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(seconds, self._tick)
+            self._timer = self._loop.call_later(seconds, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
@@ -302,8 +305,7 @@ class Presence:
                 self._set_timer(seconds)
 
     def _set_refresh(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._refresh = loop.call_later(REFRESH_SECONDS, self._refresh_all)
+        self._refresh = self._loop.call_later(REFRESH_SECONDS, self._refresh_all)
 
     def _refresh_all(self) -> None:
         self.write_again()

@@ -135,7 +135,7 @@ class App:
                 settings.poll_presence_ttl,
                 max(settings.presence_grace, 2 * settings.poll_interval),
             )
-            self.presence = self.sessions.presence = Presence(hub, self.fleet, times)
+            self.presence = self.sessions.presence = Presence(hub, self.fleet, times, loop=loop)
             self.command_rules = self.command_rules._replace(presence=self.presence)
         answer_questions(self)
         answer_refreshes(self)
