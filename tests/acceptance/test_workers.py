@@ -153,6 +153,24 @@ async def test_nothing_is_lost_when_workers_are_killed(server: ServerProcess) ->
 
 
 @pytest.mark.crash
+async def test_nobody_waits_for_a_worker_that_dies_again_and_again(server: ServerProcess) -> None:
+    before = set(workers_of(server))
+    os.kill(max(before), signal.SIGKILL)
+    await until(is_one_new(server, before))
+    (again,) = set(workers_of(server)) - before
+    os.kill(again, signal.SIGKILL)
+    await until(lambda: "another one starts in 0.5 s" in server.log())
+    with ExitStack() as stack:
+        for _ in range(STREAMS):
+            client = stack.enter_context(socket.create_connection(server.address, timeout=10))
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 200 OK")
+    await until(lambda: len(workers_of(server)) == WORKERS)
+    async with listening(server):
+        assert min(streams_of(server, pid) for pid in workers_of(server)) > 0
+
+
+@pytest.mark.crash
 def test_workers_end_when_their_supervisor_is_killed(server: ServerProcess) -> None:
     workers = workers_of(server)
     with socket.create_connection(server.address) as client:
