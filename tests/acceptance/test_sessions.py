@@ -45,6 +45,15 @@ def leave(server: ServerProcess, socket: RawConnection) -> None:
     wait_until(lambda: server.connections() == 0)
 
 
+def settle(server: ServerProcess) -> None:
+    """Return when what was written of sessions up to now is kept.
+
+    A server makes its changes of records in order, and that of a new consumer is waited for.
+    """
+    with RawConnection(server.address) as connection:
+        assert connection.get("/poll?channels=b&consumer=behind").status == 200
+
+
 def data_of(envelopes: list[Envelope]) -> list[object]:
     return [envelope["data"] for envelope in envelopes if envelope["type"] == "message"]
 
@@ -181,7 +190,8 @@ def test_a_killed_server_remembers_what_was_subscribed(
 ) -> None:
     server = start(engine=shared_engine)
     socket, session = subscribed(server)
-    publish(server, "b", 1)  # its answer comes behind the record, which shares the disk's turn
+    publish(server, "b", 1)
+    settle(server)
     server.kill()
     socket.socket.close()
     server = start(engine=shared_engine)
@@ -194,6 +204,7 @@ def test_a_session_outlives_its_server(start: StartServer, shared_engine: str) -
     first, second = start(engine=shared_engine), start(engine=shared_engine)
     socket, session = subscribed(first)
     publish(first, "a", 1)
+    settle(first)
     first.kill()
     socket.socket.close()
     publish(second, "b", 2)
