@@ -168,7 +168,7 @@ async def test_many_are_sent_away_over_a_window(start: StartServer) -> None:
     words = [task.result() for task in listening]
     ended = sorted(came - begin for came, _ in words)
     # At 200 a second they take two seconds: some end early, and some late.
-    assert ended[count // 4] < ended[-1] - 0.5
+    assert ended[count // 10] < ended[-1] - 0.5
     assert ended[-1] > 1.5
     assert len({retry for _, retry in words}) > 50, "they would come back at once"
     assert await asyncio.to_thread(server.wait, 8) == 0

@@ -76,6 +76,7 @@ class Access:
         self.drops = log.drops
         self.wanted: Any = None
         self.away = False
+        self.mute = False  # nothing can be appended
         self.held: asyncio.Event | None = None  # a read of leases waits for it
         self._missed: list[Message] = []
 
@@ -114,7 +115,7 @@ class Access:
         return future
 
     def append(self, drafts: Sequence[Draft]) -> Future[list[Receipt]]:
-        return self._failed() if self.away else self.log.append(drafts)
+        return self._failed() if self.away or self.mute else self.log.append(drafts)
 
     def change(self, table: str, key: str, change: Change, ttl: float) -> Future[bytes | None]:
         return self._failed() if self.away else self.log.change(table, key, change, ttl)

@@ -213,6 +213,35 @@ def test_a_node_that_goes_while_the_leases_are_read_does_not_come_back() -> None
     run(story)
 
 
+def test_what_could_not_be_said_is_said_later() -> None:
+    async def story(world: FleetWorld) -> None:
+        a, b = await world.node(), await world.node()
+        await asyncio.sleep(BEAT)
+        b.connections = 7
+        b.access.mute = True
+        world.offset += 3_600
+        await asyncio.sleep(2 * BEAT)
+        assert b.lapses == 1, "it did not hear that it had been taken for gone"
+        appends = world.log.appends
+        b.access.mute = False
+        await asyncio.sleep(BEAT)
+        assert world.log.appends == appends + 1
+        assert a.sees(b)
+
+    run(story)
+
+
+def test_a_lease_of_another_version_is_a_lease() -> None:
+    async def story(world: FleetWorld) -> None:
+        a = await world.node()
+        await world.log.change("nodes", "stranger", lambda _: b"\x93 what is this", 3 * BEAT)
+        assert [node.id for node in await a.fleet.nodes()] == ["stranger", a.id]
+        await asyncio.sleep(5 * BEAT)
+        assert a.gone == ["stranger"]
+
+    run(story)
+
+
 def test_news_are_heard_before_the_next_beat() -> None:
     async def story(world: FleetWorld) -> None:
         a, b = await world.node(), await world.node()

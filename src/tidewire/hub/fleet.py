@@ -252,13 +252,17 @@ class Fleet:
             self._missing_counts = now + self._ttl
         self._failed = False
         self._written_at = now
-        if lease.new or self._announces:
-            self._announces = False
-            await self._engine.append([Draft(CHANNEL, _encode_json(lease.node), event=HERE)])
         if lapsed:
             logger.warning("this server's lease had ended: others may have taken it for gone")
             for callback in self._on_lapse:
                 _call(callback)
+        if lease.new or self._announces:
+            self._announces = False
+            try:
+                await self._engine.append([Draft(CHANNEL, _encode_json(lease.node), event=HERE)])
+            except BaseException:
+                self._announces = True
+                raise
 
     async def _look(self) -> None:
         """Read the leases; those in the view that have none any more are gone."""
@@ -268,7 +272,7 @@ class Fleet:
             async with asyncio.timeout(self._beat_seconds):
                 after = ""
                 while page := await self._engine.scan(TABLE, "", after, _PAGE):
-                    found |= {id: _decode(value).node for id, value in page}
+                    found |= {id: _node_of(id, value) for id, value in page}
                     after = page[-1][0]
         except TimeoutError:
             raise EngineUnavailable("the log takes too long") from None
@@ -303,6 +307,14 @@ class Fleet:
             self._asking.forget(id)
             for callback in self._on_gone:
                 _call(partial(callback, id))
+
+
+def _node_of(id: str, lease: bytes) -> NodeInfo:
+    """What a lease says; of one that another version has written in another way, that it is."""
+    try:
+        return _decode(lease).node
+    except msgspec.MsgspecError:
+        return NodeInfo(id)
 
 
 def _call(callback: Callable[[], None]) -> None:
