@@ -177,6 +177,19 @@ def test_questions_that_come_too_fast_are_not_kept() -> None:
     run(story)
 
 
+def test_answers_that_hang_do_not_hold_up_others_for_ever() -> None:
+    async def story(world: FleetWorld) -> None:
+        a, b, _ = await three(world)
+        b.fleet.answer("never", lambda _: asyncio.sleep(3_600, b""))
+        for _ in range(asking.AT_ONCE):
+            assert (await a.fleet.ask("never", b"", 0.1, [b.id])).missing == [b.id]
+        assert (await a.fleet.ask("echo", b"", 1, [b.id])).missing == [b.id]
+        await asyncio.sleep(asking.MOST_SECONDS)
+        assert list((await a.fleet.ask("echo", b"", 1, [b.id])).by_node) == [b.id]
+
+    run(story)
+
+
 def test_a_question_is_bounded() -> None:
     async def story(world: FleetWorld) -> None:
         a = await world.node()

@@ -38,6 +38,9 @@ MOST_WAITING = 256
 AT_ONCE = 4
 """Of those, how many are being answered."""
 
+MOST_SECONDS = 30.0
+"""For an answer: one that hangs must not keep those behind it waiting for ever."""
+
 ASK, ANSWER = "ask", "answer"
 
 Handler = Callable[[bytes], bytes | Awaitable[bytes]]
@@ -183,7 +186,11 @@ class Asking:
         """This node's answer; ``None`` if it fails to find one."""
         try:
             found = self._handlers[kind](question)
-            answer = found if isinstance(found, bytes) else await found
+            if isinstance(found, bytes):
+                answer = found
+            else:
+                async with asyncio.timeout(MOST_SECONDS):
+                    answer = await found
         except TidewireError as error:
             logger.warning("a question for %s was not answered: %s", kind, error.detail)
         except Exception:
