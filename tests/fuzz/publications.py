@@ -16,7 +16,7 @@ from tidewire.transports.codecs import JSON, MSGPACK, PROTOBUF
 from tidewire.transports.codecs.schema import Envelope
 from tidewire.transports.publish import Limits, draft_of_body, drafts_of_json
 
-LIMITS = Limits(message_size=300, json_depth=8, batch=5)
+LIMITS = Limits(message_size=300, json_depth=8, batch=5, recipients=5)
 
 
 def bodies(data: bytes) -> None:

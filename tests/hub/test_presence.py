@@ -9,6 +9,7 @@ import random
 import pytest
 
 from tests.hub.presence_world import CHANNEL, Attended, PresenceWorld, run
+from tidewire.hub import presence
 from tidewire.hub.fleet import BEAT, TTL
 from tidewire.hub.presence import REFRESH_SECONDS
 from tidewire.hub.presence_reaping import CLAIM_SECONDS, CLAIMS
@@ -595,5 +596,31 @@ def test_who_follows_from_a_snapshot_knows_who_is_there(seed: int) -> None:
         for node in nodes:
             assert set(await node.clients()) == there
             assert await node.count() == len(there)
+
+    run(story)
+
+
+def test_there_are_only_so_many_pollers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who says to be another with each poll cannot use up the server."""
+    monkeypatch.setattr(presence, "MOST_POLLERS", 10)
+
+    async def story(world: PresenceWorld) -> None:
+        node = await world.node()
+        for n in range(50):
+            node.poll(f"p{n:02}")
+        who = Who("held", "longpoll")
+        node.presence.poll((CHANNEL,), who, held=True)
+        node.presence.polled((CHANNEL,), who)
+        node.open("s", CHANNEL)
+        await asyncio.sleep(1)
+        assert await node.count() == 11
+        assert node.hub.drops["pollers"] == 41
+        node.poll("p00")  # who is one stays one
+        assert node.hub.drops["pollers"] == 41
+        await asyncio.sleep(200)
+        assert await node.count() == 1
+        node.poll("later")
+        await asyncio.sleep(1)
+        assert await node.count() == 2
 
     run(story)

@@ -126,3 +126,8 @@ def test_where_nobody_keeps_it(make_server: MakeServer) -> None:
     assert server.get("/poll?channels=a").status == 200
     reply = server.get("/presence?channel=a")
     assert (reply.status, reply.json["code"]) == (404, "no_presence")
+
+
+def test_members_are_counted_for_operators(server: Server) -> None:
+    assert server.get("/poll?channels=a,b").status == 200
+    assert "tidewire_members 2.0" in server.get("/metrics").body.decode()

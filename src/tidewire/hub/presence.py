@@ -76,6 +76,7 @@ REFRESH_SECONDS = TTL / 4
 """Records are written again after that time."""
 
 TURN = 2_000  # attendees whose time is looked at in one turn of the loop: some 2 ms
+MOST_POLLERS = 100_000
 _MOST_NODES = 10_000
 _MOST_KNOWN = 10_000
 _MOST_ASKED = 500  # of a message
@@ -218,17 +219,28 @@ class Presence:
 
     def leave(self, channel: str, client: str, seconds: float) -> None:
         """Something holds the client no longer; it may come back within *seconds*."""
-        room = self.rooms.get(channel)
-        attendee = None if room is None else room.attendees.get(client)
+        attendee = self._find(channel, client)
         if attendee is not None and attendee.holds:
             attendee.holds -= 1
             self._stays_until(attendee, self.clock() + seconds)
 
     def poll(self, channels: Iterable[str], who: Who, *, held: bool) -> None:
-        """A poller has asked for *channels*; *held*: its answer is to come, then ``polled``."""
+        """A poller has asked for *channels*; *held*: its answer is to come, then ``polled``.
+
+        Anybody can say to be another one with each poll. So there are only so many of them, and who
+        comes then is none.
+        """
+        now = self.clock()
         for channel in channels:
+            known = self._find(channel, who.client)
+            if known is None and self._writer.pollers >= MOST_POLLERS:
+                self.hub.drops["pollers"] += 1
+                continue
             attendee = self._attendee(channel, who)
-            attendee.polled(self.clock())
+            if known is None:
+                attendee.poller = True
+                self._writer.pollers += 1
+            attendee.polled(now)
             attendee.holds += 1
         if not held:
             self.polled(channels, who)
@@ -237,11 +249,17 @@ class Presence:
         """The poller has its answer, or is gone."""
         now = self.clock()
         for channel in channels:
-            attendee = self._attendee(channel, who)
+            attendee = self._find(channel, who.client)
+            if attendee is None:
+                continue
             attendee.holds = max(attendee.holds - 1, 0)
             attendee.seen = now
             stays = attendee.leaves_in(self.times.poll_least, self.times.poll_most)
             self._stays_until(attendee, now + stays)
+
+    def _find(self, channel: str, client: str) -> Attendee | None:
+        room = self.rooms.get(channel)
+        return None if room is None else room.attendees.get(client)
 
     def _attendee(self, channel: str, who: Who) -> Attendee:
         """The client on *channel*, who is there from now on."""
@@ -329,8 +347,7 @@ class Presence:
         now = self.clock()
         for key in _decode_keys(message.data):
             channel, client = split_key(key)
-            room = self.rooms.get(channel)
-            attendee = None if room is None else room.attendees.get(client)
+            attendee = self._find(channel, client)
             if attendee is not None and attendee.is_there(now) and not attendee.over:
                 attendee.kept = False
                 attendee.moved = True

@@ -32,6 +32,7 @@ class Attendee:
         "kept",
         "moved",
         "over",
+        "poller",
         "seen",
         "since",
         "slot",
@@ -53,6 +54,7 @@ class Attendee:
         self.stint = 0
         self.since = 0
         self.slot = 0  # of the wheel; 0: in none
+        self.poller = False  # it began as one
         self.seen = -1.0  # a poller's last poll, when it ended
         self.away = -1.0  # how long a poller is away between two of them; below 0: not known
 

@@ -58,6 +58,7 @@ class Writer:
         self._rooms = rooms
         self._wall = wall
         self._waiting: dict[Attendee, None] = {}
+        self.pollers = 0  # attendees that began as such
         self._stints = 0
         self._writing = False
         self._uncounted: set[str] = set()
@@ -163,6 +164,7 @@ class Writer:
             return
         if one.over and not one.kept:
             del room.attendees[one.who.client]
+            self.pollers -= one.poller
         elif one.over or not one.kept:
             self._waiting[one] = None
         if len(room.attendees) != room.told:

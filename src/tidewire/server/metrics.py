@@ -166,6 +166,12 @@ class _Counters(Collector):
         sessions.add_metric(["live"], hub.live_sessions)
         sessions.add_metric(["catching_up"], len(hub.behind))
         yield sessions
+        if self._app.presence is not None:
+            yield GaugeMetricFamily(
+                "tidewire_members",
+                "Members of channels with presence, on this server.",
+                self._app.presence.attendees,
+            )
         yield CounterMetricFamily(
             "tidewire_messages", "Messages that came from the log.", hub.messages
         )
