@@ -250,6 +250,27 @@ async def test_closing_while_redis_is_away(server: RedisServer, storage: RedisSt
         await asyncio.sleep(0.05)
 
 
+async def test_large_batches_are_fetched_by_who_did_not_write_them(
+    server: RedisServer, storage: RedisStorage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Redis would cut off those who listen, if they were published."""
+    server.configure(client_output_buffer_limit="pubsub 4mb 2mb 1")
+    large = b'"%b"' % (b"x" * 6_000_000)
+    async with Node(storage.url) as one, Node(storage.url) as other:
+        futures = [one.engine.append([draft("a", large)])]
+        futures += [node.engine.append([draft("a")]) for node in (other, one) for _ in range(3)]
+        futures.append(other.engine.append([draft("b", large)]))
+        futures += [node.engine.append([draft("a")]) for node in (other, one) for _ in range(3)]
+        receipts = [receipt for future in futures for receipt in await future]
+        last = max(receipt.id for receipt in receipts)
+        for node in (one, other):
+            await node.until_fed(last)
+            assert sorted(m.id for m in node.fed) == sorted(receipt.id for receipt in receipts)
+            assert node.breaks == []
+        assert one.data == other.data
+        assert not caplog.records, "nobody was cut off"
+
+
 # Not as it should be
 
 

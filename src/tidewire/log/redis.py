@@ -142,8 +142,9 @@ class RedisEngine:
 
     # The connection
 
-    async def _join(self, connection: Connection, run_id: str) -> None:
-        self._set_offset(await self._follower.join(connection, run_id, self._scripts_now))
+    async def _join(self, log: Connection, reading: Connection, run_id: str) -> None:
+        now = self._scripts_now
+        self._set_offset(await self._follower.join(log, reading, run_id, now))
 
     def _up(self) -> None:
         self._writer.up()

@@ -21,6 +21,7 @@ local call, byte, pack, unpack = redis.call, string.byte, struct.pack, struct.un
 local STATE = '>I8I8I8I8I8I8I8I8I8'
 local LONG = 32 * 24 * 3600 -- seconds that a channel's state outlives its last message, at least
 local SLACK = 60 * 1000000 -- microseconds by which keys outlive what they are for
+local PUBLISHED = 512 * 1024 -- bytes of a batch; of a larger one only its number and token
 local FEED_BYTES, FEED_TIME = 32 * 1048576, 60 * 1000000 -- of one of the feed's two generations
 
 local log = call('HMGET', KEYS[1], 'epoch', 'last', 'n', 'least', 'young', 'bytes', 'turned')
@@ -189,7 +190,7 @@ else
   else
     call('HSET', KEYS[1], 'last', id, 'n', n, 'bytes', bytes)
   end
-  call(ARGV[7], ARGV[8], batch)
+  call(ARGV[7], ARGV[8], #batch > PUBLISHED and string.sub(batch, 1, 24) or batch)
   answer = cmsgpack.pack({ n, first, ms, bases, skipped })
 end
 call('SET', KEYS[3], token .. answer, 'PX', 60000)

@@ -12,6 +12,7 @@ has sent nothing for ``SILENCE_SECONDS`` is cut off: its server hangs, or is not
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from asyncio import Future
 from collections import deque
@@ -24,6 +25,8 @@ from redis.exceptions import InvalidResponse, ResponseError
 from redis.exceptions import RedisError as LibraryError
 
 from tidewire.model import EngineUnavailable
+
+logger = logging.getLogger("tidewire.log")
 
 CONNECT_SECONDS: Final = 3.0
 SILENCE_SECONDS: Final = 3.0
@@ -209,9 +212,14 @@ class Connection:
                         answered(reply)
         except (LibraryError, OSError) as error:
             self.close(str(error))
+        except Exception as error:
+            logger.exception("what came from Redis was not understood")
+            self.close(repr(error))
 
     async def _push(self, push: list[Any]) -> object:
         """Something that Redis sends unasked; in its turn, between the answers."""
+        if self._line is None:
+            return _PUSHED  # what was read with the one that ended the connection
         if push[0] in (b"message", b"smessage"):
             if self._pushed is not None:
                 self._pushed(push[2])

@@ -9,7 +9,9 @@ handed on, and takes only the next one. Whatever else comes (a number too high, 
 connection) has one answer: the connection is made anew, and ``join`` reads from the stream what is
 missing before anything else is done. Published batches and the answers to the node's own scripts
 come on one connection, in the order in which they were made; so when an answer is there, all
-batches before it have been handed on.
+batches before it have been handed on. Of a large batch only number and token are published, or
+Redis would cut off who listens and is slow with it. It is read from the stream, on the connection
+for reading, and what comes meanwhile waits.
 
 There are three things that ``join`` cannot make good. They are told to the hub as a *break* (see
 ``Broken`` in ``engine.py``), and it sends its sessions to read the log:
@@ -30,6 +32,7 @@ twice.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections import deque
@@ -74,6 +77,9 @@ class Follower:
         self._recent_seqs = 0
         self._joining = False
         self._pushed_n = 0
+        self._reading: Connection | None = None
+        self._fetching: asyncio.Task[None] | None = None
+        self._deferred: list[Callable[[], None]] = []
 
     def start(self, feed: Feed, broken: Broken | None) -> None:
         """Hand on to *feed* what comes from now on, and tell *broken* what does not."""
@@ -84,13 +90,38 @@ class Follower:
     def pushed(self, connection: Connection, blob: bytes) -> None:
         """Take a batch as it was published."""
         n, token = HEAD.unpack_from(blob)
-        if self._joining:
+        if self._joining or self._fetching is not None:
             self._pushed_n = n
         elif n == self.n + 1:
-            if token != self.awaited:  # this node's own comes with its answer
+            if token == self.awaited:
+                return  # this node's own comes with its answer
+            if len(blob) > HEAD.size:
                 self._take(fed_batch(blob, self.epoch))
+            else:
+                self._fetching = connection.loop.create_task(self._fetch(connection, n))
         elif n != self.n or token != self._recent[-1].token:
             connection.close(f"batch {n} of the feed came behind {self.n}")
+
+    async def _fetch(self, connection: Connection, upto: int) -> None:
+        """Read a large batch, and what has come behind it by then."""
+        assert self._reading is not None
+        self._pushed_n = upto
+        try:
+            await self._catch_up(self._reading)
+        except (Lost, RedisError, EngineUnavailable) as error:
+            connection.close(str(error))
+        finally:
+            self._fetching = None
+            deferred, self._deferred = self._deferred, []
+            for callback in deferred:
+                callback()
+
+    def defers(self, callback: Callable[[], None]) -> bool:
+        """Whether something is being read; then *callback* is called once it is there."""
+        if self._fetching is None:
+            return False
+        self._deferred.append(callback)
+        return True
 
     def answered(self, fed: Fed) -> bool:
         """Take a batch of this node's own; ``False``: others before it are missing."""
@@ -119,18 +150,23 @@ class Follower:
 
     # Joining
 
-    async def join(self, connection: Connection, run_id: str, now: Callable[[], int]) -> int:
-        """Listen on a new connection, find the log, and catch up with it.
+    async def join(
+        self, connection: Connection, reading: Connection, run_id: str, now: Callable[[], int]
+    ) -> int:
+        """Listen on a new connection, find the log, and catch up with it by *reading*.
 
         Return the time of the server, in µs. *now* is that for the scripts, or -1.
 
         Raises:
-            EngineUnavailable: if the connection ends, or something else has the log's keys.
+            EngineUnavailable: if a connection ends, or something else has the log's keys.
         """
+        if self._fetching is not None:
+            await asyncio.wait([self._fetching])
         self._joining = True
         self._pushed_n = 0
+        self._reading = reading
         try:
-            return await self._join(connection, run_id, now)
+            return await self._join(connection, reading, run_id, now)
         except Lost as lost:
             raise EngineUnavailable(f"Redis at {connection.name}: {lost}") from lost
         except RedisError as error:
@@ -138,7 +174,9 @@ class Follower:
         finally:
             self._joining = False
 
-    async def _join(self, connection: Connection, run_id: str, now: Callable[[], int]) -> int:
+    async def _join(
+        self, connection: Connection, reading: Connection, run_id: str, now: Callable[[], int]
+    ) -> int:
         known = self._recent[-1].token if self._recent else b""
         await connection.call(self._publish.replace("PUBLISH", "SUBSCRIBE"), self._channel)
         keys = self._keys.log, self._keys.feed
@@ -165,7 +203,8 @@ class Follower:
             reached = self.head
             self._stand_at(n, token, int(last))
             self._tell_broken(reached, self.head)
-        await self._catch_up(connection, n)
+        self._pushed_n = max(self._pushed_n, n)
+        await self._catch_up(reading)
         return int(redis_now)
 
     def _stand_at(self, n: int, token: bytes, last: int) -> None:
@@ -175,9 +214,10 @@ class Follower:
         if n:
             self._remember(Fed(n, token, last, {}, [], 0))
 
-    async def _catch_up(self, connection: Connection, upto: int) -> None:
-        while self.n < max(upto, self._pushed_n):
-            page = await connection.call("XRANGE", self._keys.feed, self.n + 1, "+", "COUNT", PAGE)
+    async def _catch_up(self, reading: Connection) -> None:
+        """Read from the stream what was published, to the last that this node has heard of."""
+        while self.n < self._pushed_n:
+            page = await reading.call("XRANGE", self._keys.feed, self.n + 1, "+", "COUNT", PAGE)
             for _, (_, blob) in page:
                 fed = fed_batch(blob, self.epoch)
                 if fed.n != self.n + 1:

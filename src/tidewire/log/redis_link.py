@@ -38,7 +38,7 @@ class Link:
         *,
         answers: bytes,
         pushed: Callable[[Connection, bytes], None],
-        join: Callable[[Connection, str], Awaitable[None]],
+        join: Callable[[Connection, Connection, str], Awaitable[None]],
         up: Callable[[], None],
         down: Callable[[], None],
     ) -> None:
@@ -110,7 +110,7 @@ class Link:
             same = await self.directory.connect(place, reading)
             if same.run_id != server.run_id:
                 raise EngineUnavailable(f"Redis at {name} has been started anew")
-            await self._join(log, server.run_id)
+            await self._join(log, reading, server.run_id)
             if not (log.is_open and reading.is_open):
                 raise EngineUnavailable(f"Redis at {name} has ended the connection")
         except BaseException:

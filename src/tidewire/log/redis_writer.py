@@ -185,6 +185,8 @@ class Writer:
     def _answered(self, sent: _Sent, connection: Connection, reply: Reply) -> None:
         if sent is not self._sent:  # given up
             return
+        if self._follower.defers(partial(self._answered, sent, connection, reply)):
+            return
         if isinstance(reply, Lost):
             self._not_answered(sent)
         elif isinstance(reply, RedisError):
