@@ -220,13 +220,21 @@ class Walk:
 
 
 def test_a_walk_through_all_addresses(start: StartServer) -> None:
-    walk = Walk(start(longpoll_wait=1))
+    walk = Walk(start(longpoll_wait=1, presence=True))
     news = {"channel": "news"}
     message = news | {"data": {"any": "JSON"}, "event": "headline"}
     first = walk(200, "POST", "/publish", body=message)
     batch = {"messages": [news | {"data": "aGk=", "encoding": "base64"}, news | {"data": None}]}
     last = walk(200, "POST", "/publish", body=batch)["results"][-1]
     walk(200, "POST", "/publish", query=news | {"ttl": 60}, body="text", media="text/plain")
+
+    one = {"user": "42", "device": "tv", "data": 1}
+    assert walk(200, "POST", "/publish", body=one)["channel"] == "user:tv#42"
+    some = {"users": ["42", "43"], "data": 1}
+    assert len(walk(200, "POST", "/publish", body=some)["results"]) == 2
+    several = {"messages": [{"channels": ["a", "b"], "data": 1}, {"all": True, "data": 1}]}
+    assert len(walk(200, "POST", "/publish", body=several)["results"]) == 3
+    walk(200, "POST", "/publish", query={"all": "true"}, body="text", media="text/plain")
 
     channels = {"channels": ["news"]}
     billing = channels | {"consumer": "billing", "cursor": first["id"]}
@@ -240,6 +248,8 @@ def test_a_walk_through_all_addresses(start: StartServer) -> None:
     walk(204, "GET", "/subscribe", query=channels | {"wait": 1})
 
     assert len(walk(200, "GET", "/history", query=news | {"limit": 2})["messages"]) == 2
+    assert walk(200, "GET", "/presence", query=news | {"members": "true"})["count"] == 1
+    walk(404, "GET", "/presence", query={"channel": "@presence:news"})
     ids = {"eventId": [last["id"]], "consumer": "billing"}
     walk(204, "POST", "/nack", query=ids | {"delay": 0.5})
     walk(204, "POST", "/ack", query=ids)
