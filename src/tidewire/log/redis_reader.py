@@ -27,7 +27,7 @@ from tidewire.model import Gap, Message, Namespaces, Page, Since
 
 DAY_US: Final = 24 * 3600 * 1_000_000
 LONG_DAYS: Final = 31  # a day less than states are kept: it is rounded down to whole days
-FIRST_ENTRIES: Final = 128  # of all channels of a read together, in the first round
+FIRST_ENTRIES: Final = 32  # of all channels of a read together, in the first round
 LEAST_ENTRIES: Final = 4
 MOST_ENTRIES: Final = 2_000
 
