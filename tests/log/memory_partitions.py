@@ -69,7 +69,8 @@ class MemoryPartition:
         self.head = shared.head
 
     async def open(self, feed: Feed, broken: Broken | None = None) -> int:
-        self.feed = feed
+        assert broken is not None
+        self.feed, self.broken = feed, broken
         if not self.shared.views:
             await self.shared.open(self.shared.spread)
         self.shared.views.append(self)

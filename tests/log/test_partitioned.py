@@ -29,10 +29,13 @@ class Node:
         self.partitions = [MemoryPartition(partition) for partition in shared]
         self.engine = Partitioned(self.partitions)
         self.fed: list[Message] = []
+        self.breaks: list[tuple[int, int]] = []
 
     async def open(self) -> int:
         """Open it: what is on its way meanwhile arrives."""
-        opening = asyncio.ensure_future(self.engine.open(self.fed.extend))
+        opening = asyncio.ensure_future(
+            self.engine.open(self.fed.extend, lambda *ends: self.breaks.append(ends))
+        )
         while not opening.done():
             await asyncio.sleep(0)
             self.deliver()
@@ -252,6 +255,56 @@ async def test_a_purge_is_in_its_place() -> None:
     page = await one.engine.read({CHANNELS[2]: 0}, await_head(one), 10, 10_000)
     assert page.gaps == [Gap(CHANNELS[2], receipt.id, "reset")]
     assert len(page.messages) == 1
+    await cluster.close()
+
+
+async def test_a_feed_that_breaks_goes_on_behind_it_in_all_partitions() -> None:
+    cluster = Cluster()
+    one, other = await cluster.join(), await cluster.join()
+    await cluster.append(one, *CHANNELS)
+    reached = other.ids[-1]
+    number = other.engine._number_of(CHANNELS[0])
+    cut = other.partitions[number]
+    one.engine.append([draft(channel) for channel in CHANNELS])
+    cut.news.clear()  # what the one partition said is lost on the way, and no longer to be had
+    await cluster.settle()
+    fed = list(other.ids)
+    upto = await one.engine.head()
+    cut.broken(reached, upto)
+    await cluster.settle()
+    assert [after for after, _ in other.breaks] == [fed[-1]]
+    assert other.breaks[0][1] >= upto
+    receipts = await cluster.append(one, *CHANNELS)
+    assert other.ids == fed + sorted(receipt.id for receipt in receipts)
+    assert all(receipt.id > other.breaks[0][1] for receipt in receipts)
+    await cluster.close()
+
+
+async def test_breaks_of_several_partitions_are_one() -> None:
+    cluster = Cluster()
+    node = await cluster.join()
+    await cluster.append(node, *CHANNELS)
+    head = node.ids[-1]
+    for partition, upto in zip(node.partitions, (head + 100, head + 500, 0), strict=True):
+        if upto:
+            partition.broken(head, upto)
+    await cluster.settle()
+    assert node.breaks == [(head, head + 500)]
+    [receipt] = await cluster.append(node, CHANNELS[0])
+    assert receipt.id > head + 500
+    await cluster.close()
+
+
+async def test_another_log_in_one_partition_is_another_log() -> None:
+    cluster = Cluster()
+    node = await cluster.join()
+    await cluster.append(node, *CHANNELS)
+    before = node.engine.epoch
+    node.partitions[1].epoch = "other1"
+    node.partitions[1].broken(0, node.ids[-1] + 7)
+    await cluster.settle()
+    assert node.breaks == [(0, node.ids[-1] + 7)]
+    assert node.engine.epoch != before
     await cluster.close()
 
 

@@ -73,7 +73,7 @@ def test_a_cluster() -> None:
         ("redis://h?prefix=a}b", "prefix is 1 to 64"),
         ("redis://h?replicas=-1", "replicas is a whole number"),
         ("redis://h?replicas=999", "from 0 to 100"),
-        ("redis://h?replica=1", "here may stand prefix, replicas or database"),
+        ("redis://h?replica=1", "here may stand prefix, replicas, partitions or database"),
         ("redis://h?master=m", "not known"),
         ("redis://h?ca=x", "not known"),
         ("redis://h?prefix", "NAME=VALUE"),

@@ -85,6 +85,8 @@ class Partitioned:
         self._lanes = [_Lane(partition) for partition in partitions]
         self._wanted: Container[str] | None = None
         self._feed: Feed | None = None
+        self._broken: Broken | None = None
+        self._broken_upto = 0  # 0: the feed is whole
         self._emitted = 0  # everything up to here was handed on
         # By the id that must have been handed on, with when they came: what waits to be answered.
         self._answers: list[tuple[int, int, float, Future[Any], object]] = []
@@ -105,14 +107,17 @@ class Partitioned:
             lane.engine.wanted = wanted
 
     async def open(self, feed: Feed, broken: Broken | None = None) -> int:
-        # A break in one partition is not handed on: it would have to find its place in the order.
         self._loop = asyncio.get_running_loop()
+        self._broken = broken
         for lane in self._lanes:
             lane.engine.drops = self.drops
             lane.engine.marked = partial(self._marked, lane)
         try:
             heads = await asyncio.gather(
-                *(lane.engine.open(partial(self._fed, lane)) for lane in self._lanes)
+                *(
+                    lane.engine.open(partial(self._fed, lane), partial(self._broke, lane))
+                    for lane in self._lanes
+                )
             )
         except EngineUnavailable:
             for lane in self._lanes:
@@ -148,11 +153,42 @@ class Partitioned:
             lane.known = id
             self._hand_on()
 
+    def _broke(self, lane: _Lane, after: int, upto: int) -> None:
+        """The feed of one goes on behind *upto*: so does that of the whole, once all are so far.
+
+        From where the whole has come to, the log is to be read, and not from *after*, which is
+        before that if the partition has lost messages: of the others nothing is to come twice.
+        What it gives since then has ids above all that it has lost.
+        """
+        lane.waiting.clear()
+        lane.known = max(lane.known, upto)
+        self._broken_upto = max(self._broken_upto, upto, self._emitted)
+        self._hand_on()
+
+    def _go_over(self, low: int) -> bool:
+        """Go on behind what is broken; ``False``: not all partitions are so far."""
+        upto = self._broken_upto
+        if low < upto:
+            self._ask_for_marks(upto)
+            return False
+        for lane in self._lanes:
+            while lane.waiting and lane.waiting[0].id <= upto:
+                lane.waiting.popleft()
+        epoch, self.epoch = self.epoch, _epoch_of([lane.engine.epoch for lane in self._lanes])
+        after = self._emitted if epoch == self.epoch else 0
+        self._broken_upto = 0
+        self._emitted = upto
+        if self._broken is not None:
+            self._broken(after, upto)
+        return True
+
     def _hand_on(self) -> None:
         """Hand on what is in order by now."""
         if self._feed is None:
             return
         low = min(lane.known for lane in self._lanes)
+        if self._broken_upto and not self._go_over(low):
+            return
         if low > self._emitted:
             ready: list[Message] = []
             for lane in self._lanes:
@@ -165,10 +201,10 @@ class Partitioned:
             if ready:
                 ready.sort(key=_by_id)
                 self._feed(ready)
-            while self._answers and self._answers[0][0] <= low:
-                _, _, _, future, answer = heapq.heappop(self._answers)
-                if not future.done():
-                    future.set_result(answer)
+        while self._answers and self._answers[0][0] <= self._emitted:
+            _, _, _, future, answer = heapq.heappop(self._answers)
+            if not future.done():
+                future.set_result(answer)
         if self._nudge is None and any(lane.waiting for lane in self._lanes):
             self._nudge = self._loop.call_later(GRACE_SECONDS, self._nudged)
 

@@ -28,11 +28,14 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Final
 
-from tidewire.log.engine import Broken, Change, Feed
+import msgspec
+
+from tidewire.log.engine import Broken, Change, Engine, Feed
+from tidewire.log.partitioned import Partitioned
 from tidewire.log.redis_address import RedisAddress
 from tidewire.log.redis_connection import Connection, Lost, RedisError
 from tidewire.log.redis_feed import Follower
-from tidewire.log.redis_keys import Keys
+from tidewire.log.redis_keys import WHOLE, Keys, Share
 from tidewire.log.redis_link import Link
 from tidewire.log.redis_reader import Reader
 from tidewire.log.redis_records import Records
@@ -52,7 +55,7 @@ _ALPHABET: Final = string.ascii_letters + string.digits
 
 
 class RedisEngine:
-    """One log in Redis, for one node; see ``redis_keys`` for what is there.
+    """A log in Redis, or a partition of one, for one node; see ``redis_keys`` for what is there.
 
     Without a *clock*, that of Redis is the one for all nodes.
     """
@@ -64,8 +67,11 @@ class RedisEngine:
         *,
         idempotency_window: float = 120,
         clock: Callable[[], float] | None = None,
+        share: Share = WHOLE,
     ) -> None:
+        address = msgspec.structs.replace(address, prefix=share.prefix(address.prefix))
         self.epoch = ""
+        self.marked: Callable[[int], None] = _to_nobody
         self.namespaces = namespaces
         self.wanted: Container[str] | None = None
         self.drops: Counter[str] = Counter()
@@ -75,7 +81,9 @@ class RedisEngine:
         node = "".join(secrets.choice(_ALPHABET) for _ in range(8))
         channel = self._keys.feed
         publish = "SPUBLISH" if address.kind == "cluster" else "PUBLISH"
-        self._follower = Follower(self._keys, channel, publish, self._named)
+        self._follower = Follower(
+            self._keys, channel, publish, self._named, step=share.of, marked=self._marked
+        )
         self._reader = Reader(self._keys, namespaces, self._follower, self._now)
         self._writer = Writer(
             self._keys,
@@ -86,6 +94,7 @@ class RedisEngine:
             replicas=address.replicas,
             publish=(publish, channel),
             now=self._scripts_now,
+            share=share,
         )
         self._records = Records(
             self._keys,
@@ -137,6 +146,9 @@ class RedisEngine:
     def _set_offset(self, redis_now: int) -> None:
         self._offset_us = redis_now - time.time_ns() // 1000
 
+    def _marked(self, id: int) -> None:
+        self.marked(id)
+
     def _named(self, epoch: str) -> None:
         self.epoch = epoch
 
@@ -161,6 +173,10 @@ class RedisEngine:
 
     def purge(self, channel: str, *, forget: bool) -> Future[Receipt]:
         return self._writer.purge(channel, "reset" if forget else "expired")
+
+    def mark(self, id: int) -> Future[None]:
+        """As one of several partitions; see ``partitioned.py``."""
+        return self._writer.mark(id)
 
     async def read(self, after: Mapping[str, int], upto: int, limit: int, max_bytes: int) -> Page:
         return await self._reader.page(after, upto, limit, max_bytes)
@@ -237,3 +253,28 @@ class RedisEngine:
             if (epoch.decode() != self.epoch or n < self._follower.n) and self._link.log:
                 self._link.log.close("the log has lost its newest messages")
         self._sweeper = self._loop.call_later(0 if more else SWEEP_SECONDS, self._sweep)
+
+
+def redis_engine(
+    address: RedisAddress,
+    namespaces: Namespaces,
+    *,
+    idempotency_window: float = 120,
+    clock: Callable[[], float] | None = None,
+) -> Engine:
+    """The engine for *address*: over all partitions, if it says that there are several."""
+    partitions = [
+        RedisEngine(
+            address,
+            namespaces,
+            idempotency_window=idempotency_window,
+            clock=clock,
+            share=Share(number, address.partitions),
+        )
+        for number in range(address.partitions)
+    ]
+    return partitions[0] if len(partitions) == 1 else Partitioned(partitions)
+
+
+def _to_nobody(id: int) -> None:
+    """A log that is whole has nobody to tell up to where it is known."""

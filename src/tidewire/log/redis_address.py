@@ -15,6 +15,10 @@ encoded, and are those of the servers that keep the log. Behind ``?`` may stand,
     ``tidewire``.
 ``replicas``
     By how many replicas a message is to be held before its publish is answered. Default 0.
+``partitions``
+    Over how many logs the channels are spread, which then have one order together; in a cluster
+    they are on different servers. All nodes need the same number, and another one begins anew.
+    Default 1.
 ``master``
     Sentinel only, and needed there: the name by which the sentinels know the servers.
 ``sentinel_user``, ``sentinel_password``
@@ -37,6 +41,7 @@ import msgspec
 PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
 MOST_REPLICAS: Final = 100
+MOST_PARTITIONS: Final = 64
 
 Kind = Literal["server", "unix", "sentinel", "cluster"]
 
@@ -69,6 +74,7 @@ class RedisAddress(msgspec.Struct, frozen=True, kw_only=True):
     database: int = 0
     prefix: str = "tidewire"
     replicas: int = 0
+    partitions: int = 1
     master: str = ""
     sentinel_user: str = ""
     sentinel_password: str = ""
@@ -142,6 +148,7 @@ def parse_address(url: str) -> RedisAddress:
         database=_database("" if kind == "unix" else path, options.get("database", ""), kind),
         prefix=_prefix(options.get("prefix", "tidewire")),
         replicas=_number("replicas", options.get("replicas", "0"), MOST_REPLICAS),
+        partitions=_number("partitions", options.get("partitions", "1"), MOST_PARTITIONS, 1),
         master=options.get("master", ""),
         sentinel_user=options.get("sentinel_user", ""),
         sentinel_password=options.get("sentinel_password", ""),
@@ -153,7 +160,7 @@ def parse_address(url: str) -> RedisAddress:
 
 def _options(query: str, kind: Kind, tls: bool) -> dict[str, str]:
     """What stands behind the question mark, each name once and only where it means something."""
-    allowed = ["prefix", "replicas"]
+    allowed = ["prefix", "replicas", "partitions"]
     if kind != "cluster":
         allowed.append("database")
     if kind == "sentinel":
@@ -216,7 +223,7 @@ def _prefix(text: str) -> str:
     return text
 
 
-def _number(name: str, text: str, most: int) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text[:20]) > most:
-        raise ValueError(f"{name} is a whole number from 0 to {most}, not {text!r}")
+def _number(name: str, text: str, most: int, least: int = 0) -> int:
+    if not (text.isascii() and text.isdigit()) or not least <= int(text[:20]) <= most:
+        raise ValueError(f"{name} is a whole number from {least} to {most}, not {text!r}")
     return int(text)

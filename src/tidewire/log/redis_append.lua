@@ -5,13 +5,16 @@
 -- ARGV  1 epoch, 2 now in microseconds (-1: by this server's clock), 3 the batch's token, 4 "1" if it
 --       may have been carried out before, 5 number of the last batch that the node has fed, 6 window
 --       of idempotency keys in microseconds, 7 PUBLISH or SPUBLISH, 8 where to, 9 number of channels,
---       10 number of items, 11 the channel of each item, as 32-bit numbers, lowest byte first;
+--       10 number of items, 11 the channel of each item, as 32-bit numbers, lowest byte first,
+--       12 number of the log's partitions and 13 which of them this is, from 0: it gives the ids that
+--       leave that remainder, 14 the id up to which none is to be given from now on, or 0;
 --       then for each channel how many messages it keeps, and for how many microseconds;
 --       then the items; then for each special one four: its number, that of its idempotency key in
 --       KEYS or 0, its version or -1, and the reason of a purge or "".
 -- Returns, as MessagePack: the number of the batch in the feed (0: it is empty), the first id, the
--- time in ms, each channel's seq before it in the order in which they come, and for each item that
--- an earlier one makes superfluous three: its number, and id and seq of the other.
+-- time in ms, each channel's seq before it in the order in which they come, for each item that
+-- an earlier one makes superfluous three: its number, and id and seq of the other; and the mark, if
+-- the batch says that up to there no id is given.
 --
 -- The bytes of an item are not looked into. A channel's state is nine 64-bit numbers: seq, last id,
 -- last time, up to which id it was forgotten, its version with id and seq, how many messages are kept
@@ -47,7 +50,8 @@ end
 local ms = math.floor(now / 1000)
 local window = tonumber(ARGV[6])
 local channels_count, count, of = tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11]
-local items = 11 + 2 * channels_count
+local step, rest, mark = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
+local items = 14 + 2 * channels_count
 
 local special
 if #ARGV > items + count then
@@ -73,7 +77,7 @@ for i = 1, count do
       seq, last, time, forgotten, version, version_id, version_seq, kept, set = unpack(STATE, state)
     end
     c = {
-      messages = KEYS[5 + 2 * number], size = tonumber(ARGV[12 + 2 * number]), touched = false,
+      messages = KEYS[5 + 2 * number], size = tonumber(ARGV[15 + 2 * number]), touched = false,
       seq = seq, last = last, time = time, forgotten = forgotten, kept = kept, set = set,
       version = version, version_id = version_id, version_seq = version_seq,
     }
@@ -111,6 +115,7 @@ for i = 1, count do
     else
       id = id + 1
     end
+    id = id + (rest - id) % step
     if accepted == 0 then
       first = id
     end
@@ -149,13 +154,23 @@ for i = 1, count do
   end
 end
 
+local last = tonumber(log[2])
+if accepted > 0 then
+  last = id
+end
+if mark > last then
+  last = mark
+else
+  mark = 0
+end
+
 local answer
-if accepted == 0 then
-  answer = cmsgpack.pack({ 0, 0, ms, {}, skipped })
+if accepted == 0 and mark == 0 then
+  answer = cmsgpack.pack({ 0, 0, ms, {}, skipped, 0 })
 else
   for number, c in pairs(channels) do
     if c.touched then
-      local ttl = tonumber(ARGV[13 + 2 * number])
+      local ttl = tonumber(ARGV[16 + 2 * number])
       if c.kept > c.size then
         call('XTRIM', c.messages, 'MAXLEN', c.size)
         c.kept = c.size
@@ -180,18 +195,18 @@ else
   else
     bodies = table.concat(ARGV, '', items + 1, items + count)
   end
-  local batch = pack('>I8', n) .. token .. '\149' .. cmsgpack.pack(first, ms, bases, 0)
-    .. '\221' .. pack('>I4', accepted) .. bodies
+  local batch = pack('>I8', n) .. token .. '\150' .. cmsgpack.pack(first, ms, bases, 0)
+    .. '\221' .. pack('>I4', accepted) .. bodies .. cmsgpack.pack(mark)
   call('XADD', KEYS[2], n, 'b', batch)
   local bytes, turned = (tonumber(log[6]) or 0) + #batch, tonumber(log[7]) or now
   if bytes > FEED_BYTES or math.abs(now - turned) > FEED_TIME or not log[7] then
     call('XTRIM', KEYS[2], 'MINID', log[5] or 0)
-    call('HSET', KEYS[1], 'last', id, 'n', n, 'young', n, 'bytes', 0, 'turned', now)
+    call('HSET', KEYS[1], 'last', last, 'n', n, 'young', n, 'bytes', 0, 'turned', now)
   else
-    call('HSET', KEYS[1], 'last', id, 'n', n, 'bytes', bytes)
+    call('HSET', KEYS[1], 'last', last, 'n', n, 'bytes', bytes)
   end
   call(ARGV[7], ARGV[8], #batch > PUBLISHED and string.sub(batch, 1, 24) or batch)
-  answer = cmsgpack.pack({ n, first, ms, bases, skipped })
+  answer = cmsgpack.pack({ n, first, ms, bases, skipped, mark })
 end
 call('SET', KEYS[3], token .. answer, 'PX', 60000)
 return answer

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from tidewire.log.redis_connection import Argument
-from tidewire.log.redis_keys import Keys
+from tidewire.log.redis_keys import WHOLE, Keys, Share
 from tidewire.model import Draft, Message, Namespaces, Receipt
 
 #: Number and token, before the MessagePack of a batch in the feed.
@@ -43,6 +43,7 @@ class _Body(msgspec.Struct, array_like=True, gc=False):
     bases: list[int]
     seam: int
     items: list[_Item]
+    mark: int = 0
 
 
 _decode_body = msgspec.msgpack.Decoder(_Body).decode
@@ -57,15 +58,17 @@ class _Answer(msgspec.Struct, array_like=True, gc=False):
     time: int
     bases: list[int]
     skipped: list[int]
+    mark: int
 
 
 decode_answer = msgspec.msgpack.Decoder(_Answer).decode
 
 
 class Fed(NamedTuple):
-    """A batch of the feed: its messages, or the id of a seam, or neither.
+    """A batch of the feed: its messages, or the id of a seam, or a mark alone.
 
-    ``last`` is its highest id, ``seqs`` the newest ``seq`` of each of its channels.
+    ``last`` is its highest id, or that up to which none will be given, ``seqs`` the newest ``seq``
+    of each of its channels.
     """
 
     n: int
@@ -76,8 +79,8 @@ class Fed(NamedTuple):
     seam: int
 
 
-def fed_batch(blob: bytes, epoch: str) -> Fed:
-    """A batch as it was published.
+def fed_batch(blob: bytes, epoch: str, step: int = 1) -> Fed:
+    """A batch as it was published; from one of its ids to the next it is *step*.
 
     Raises:
         msgspec.DecodeError: if it was written by another version.
@@ -104,8 +107,8 @@ def fed_batch(blob: bytes, epoch: str) -> Fed:
         else:
             seqs[channel] = 0 if item.gap == "reset" else seq
             messages.append(Message(epoch, id, channel, 0, time, b"", gap=item.gap))
-        id += 1
-    return Fed(n, token, body.seam or id - 1, seqs, messages, body.seam)
+        id += step
+    return Fed(n, token, body.seam or max(id - step, body.mark), seqs, messages, body.seam)
 
 
 def stored_message(epoch: str, id: int, value: bytes) -> tuple[int, Message]:
@@ -132,8 +135,10 @@ Work = Draft | Purge
 class Batch:
     """Drafts and purges that one script appends."""
 
-    def __init__(self, keys: Keys, namespaces: Namespaces) -> None:
+    def __init__(self, keys: Keys, namespaces: Namespaces, share: Share = WHOLE) -> None:
         self.bytes = 0
+        self.mark = 0
+        self._share = share
         self._keys = keys
         self._namespaces = namespaces
         self._works: list[Work] = []
@@ -188,13 +193,14 @@ class Batch:
             channels.byteswap()
         return keys, [
             *head, len(self._numbers), len(self._items), channels.tobytes(),
+            self._share.of, self._share.number, self.mark,
             *bounds, *self._items, *special,
         ]  # fmt: skip
 
     def carried_out(self, epoch: str, token: bytes, answer: _Answer) -> tuple[Fed, list[Receipt]]:
         """What *answer* says was appended, and a receipt for each work."""
         time = answer.time
-        id = answer.first
+        id, step = answer.first, self._share.of
         bases = iter(answer.bases)
         skipped = answer.skipped
         others = {skipped[i]: (skipped[i + 1], skipped[i + 2]) for i in range(0, len(skipped), 3)}
@@ -223,8 +229,9 @@ class Batch:
                 seq = 0
                 messages.append(Message(epoch, id, channel, 0, time, b"", gap=work.reason))
             receipts.append(Receipt(channel, id, seq))
-            id += 1
-        return Fed(answer.n, token, id - 1, seqs, messages, 0), receipts
+            id += step
+        last = max(id - step, answer.mark)
+        return Fed(answer.n, token, last, seqs, messages, 0), receipts
 
 
 def _item_of(draft: Draft) -> bytes:

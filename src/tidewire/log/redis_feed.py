@@ -57,10 +57,21 @@ TOKEN_BYTES: Final = 16
 
 
 class Follower:
-    """The node's place in the feed. *named* is told the log's epoch, once it is known."""
+    """The node's place in the feed.
+
+    *named* is told the log's epoch, once it is known, *marked* the id up to which everything was
+    handed on.
+    """
 
     def __init__(
-        self, keys: Keys, channel: bytes, publish: str, named: Callable[[str], None]
+        self,
+        keys: Keys,
+        channel: bytes,
+        publish: str,
+        named: Callable[[str], None],
+        *,
+        step: int,
+        marked: Callable[[int], None],
     ) -> None:
         self.epoch = ""
         self.head = 0  # the highest id that was handed on
@@ -71,6 +82,8 @@ class Follower:
         self._channel = channel
         self._publish = publish
         self._named = named
+        self._step = step  # from one id to the next
+        self._marked = marked
         self._feed: Feed | None = None
         self._broken: Broken | None = None
         self._recent: deque[Fed] = deque()
@@ -96,7 +109,7 @@ class Follower:
             if token == self.awaited:
                 return  # this node's own comes with its answer
             if len(blob) > HEAD.size:
-                self._take(fed_batch(blob, self.epoch))
+                self._take(fed_batch(blob, self.epoch, self._step))
             else:
                 self._fetching = connection.loop.create_task(self._fetch(connection, n))
         elif n != self.n or token != self._recent[-1].token:
@@ -135,7 +148,9 @@ class Follower:
         if fed.seam:
             self._tell_broken(before, fed.seam)
         elif self._feed is not None:
-            self._feed(fed.messages)
+            if fed.messages:
+                self._feed(fed.messages)
+            self._marked(fed.last)
 
     def _remember(self, fed: Fed) -> None:
         recent = self._recent
@@ -205,6 +220,7 @@ class Follower:
             self._tell_broken(reached, self.head)
         self._pushed_n = max(self._pushed_n, n)
         await self._catch_up(reading)
+        self._marked(self.head)
         return int(redis_now)
 
     def _stand_at(self, n: int, token: bytes, last: int) -> None:
@@ -219,7 +235,7 @@ class Follower:
         while self.n < self._pushed_n:
             page = await reading.call("XRANGE", self._keys.feed, self.n + 1, "+", "COUNT", PAGE)
             for _, (_, blob) in page:
-                fed = fed_batch(blob, self.epoch)
+                fed = fed_batch(blob, self.epoch, self._step)
                 if fed.n != self.n + 1:
                     raise EngineUnavailable(f"the feed has no batch {self.n + 1}")
                 self._take(fed)

@@ -16,9 +16,25 @@
 
 from __future__ import annotations
 
+from typing import Final, NamedTuple
+
+
+class Share(NamedTuple):
+    """Which of its *of* partitions a log is, from 0; it gives the ids that leave *number*."""
+
+    number: int
+    of: int
+
+    def prefix(self, prefix: str) -> str:
+        """The hash tag of the partition: another number of partitions is another log."""
+        return prefix if self.of == 1 else f"{prefix}.{self.number}of{self.of}"
+
+
+WHOLE: Final = Share(0, 1)
+
 
 class Keys:
-    """Makes the names."""
+    """Makes the names for what is kept under *prefix*."""
 
     def __init__(self, prefix: str) -> None:
         tag = f"{{{prefix}}}:"

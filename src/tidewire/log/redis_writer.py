@@ -24,7 +24,7 @@ import msgspec
 from tidewire.log.redis_batch import Batch, Purge, Work, decode_answer
 from tidewire.log.redis_connection import Argument, Connection, Lost, RedisError, Reply, refused
 from tidewire.log.redis_feed import Follower
-from tidewire.log.redis_keys import Keys
+from tidewire.log.redis_keys import Keys, Share
 from tidewire.log.redis_link import Link
 from tidewire.log.redis_scripts import APPEND
 from tidewire.model import Draft, EngineUnavailable, Namespaces, Receipt
@@ -48,11 +48,12 @@ _COUNTER = struct.Struct(">8sQ")
 
 
 class _Call(NamedTuple):
-    """Works, and who waits for their receipts, or for that of the only one."""
+    """Works, and who waits for their receipts, or for that of the only one; or a mark."""
 
     works: Sequence[Work]
     future: Future[Any]
-    alone: bool
+    alone: bool = False
+    mark: int = 0
 
 
 class _Sent(msgspec.Struct, eq=False):
@@ -79,6 +80,7 @@ class Writer:
         replicas: int,
         publish: tuple[str, bytes],
         now: Callable[[], int],
+        share: Share,
     ) -> None:
         self._keys = keys
         self._namespaces = namespaces
@@ -89,6 +91,7 @@ class Writer:
         self._replicas = replicas
         self._publish = publish
         self._now = now
+        self._share = share
         self._counter = 0
         self._waiting: deque[_Call] = deque()
         self._sent: _Sent | None = None
@@ -128,14 +131,23 @@ class Writer:
         """As the engine's ``purge``; readers are told *reason*."""
         return self._write([Purge(channel, reason)], alone=True)
 
+    def mark(self, id: int) -> Future[None]:
+        """As a partition's ``mark``."""
+        future = self._wait_for(_Call((), self._loop.create_future(), mark=id))
+        future.add_done_callback(_seen)
+        return future
+
     def _write(self, works: Sequence[Work], *, alone: bool = False) -> Future[Any]:
-        future: Future[Any] = self._loop.create_future()
+        return self._wait_for(_Call(works, self._loop.create_future(), alone))
+
+    def _wait_for(self, call: _Call) -> Future[Any]:
+        future = call.future
         link = self._link
         assert link is not None
         if link.log is None:
             future.set_exception(link.away("nothing was published"))
             return future
-        self._waiting.append(_Call(works, future, alone))
+        self._waiting.append(call)
         if self._sent is None and not self._starting:
             self._starting = True
             self._loop.call_soon(self._begin)
@@ -146,7 +158,7 @@ class Writer:
         self._starting = False
         if self._sent is not None or not self._waiting:
             return
-        batch = Batch(self._keys, self._namespaces)
+        batch = Batch(self._keys, self._namespaces, self._share)
         calls: list[_Call] = []
         waiting = self._waiting
         while waiting and (
@@ -155,6 +167,7 @@ class Writer:
             call = waiting.popleft()
             calls.append(call)
             batch.add(call.works)
+            batch.mark = max(batch.mark, call.mark)
         self._counter += 1
         token = _COUNTER.pack(self._node, self._counter)
         self._sent = _Sent(token, batch, calls, self._loop.time() + PATIENCE_SECONDS)
@@ -229,7 +242,7 @@ class Writer:
     def _succeed(self, sent: _Sent, receipts: list[Receipt]) -> None:
         self._end(sent)
         begin = 0
-        for works, future, alone in sent.calls:
+        for works, future, alone, _ in sent.calls:
             end = begin + len(works)
             if not future.done():
                 future.set_result(receipts[begin] if alone else receipts[begin:end])
@@ -283,3 +296,9 @@ def _fail(calls: Iterable[_Call], error: EngineUnavailable) -> None:
         if not call.future.done():
             # Each has one of its own: it gets the traceback of who awaits it.
             call.future.set_exception(EngineUnavailable(error.detail, why=error.why))
+
+
+def _seen(mark: Future[Any]) -> None:
+    """Who asks for a mark does not wait for it: what became of it is seen in the feed."""
+    if not mark.cancelled():
+        mark.exception()

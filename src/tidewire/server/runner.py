@@ -13,7 +13,7 @@ from pathlib import Path
 from tidewire.access.unusable import Unusable
 from tidewire.hub import Hub
 from tidewire.log import Engine, MemoryEngine
-from tidewire.log.redis import RedisEngine
+from tidewire.log.redis import redis_engine
 from tidewire.log.redis_address import is_redis, parse_address
 from tidewire.log.sqlite import SqliteEngine
 from tidewire.model import EngineUnavailable, Flow, Namespaces, Retention
@@ -100,8 +100,11 @@ def engine_of(settings: Settings) -> Engine:
     if settings.engine == "memory:":
         return MemoryEngine(namespaces, idempotency_window=settings.idempotency_window)
     if is_redis(settings.engine):
-        address = parse_address(settings.engine)
-        return RedisEngine(address, namespaces, idempotency_window=settings.idempotency_window)
+        return redis_engine(
+            parse_address(settings.engine),
+            namespaces,
+            idempotency_window=settings.idempotency_window,
+        )
     path = settings.engine.removeprefix("sqlite:///")
     return SqliteEngine(path, namespaces, idempotency_window=settings.idempotency_window)
 

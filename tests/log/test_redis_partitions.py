@@ -1,0 +1,173 @@
+"""A log of several partitions on real Redis servers: one order on every node."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import TYPE_CHECKING, Self
+
+import pytest
+
+from tests.log.harness import EVERYTHING, draft
+from tests.log.redis_storage import NAMESPACES, Node
+from tests.redis_groups import RedisCluster
+from tidewire.log.partitioned import Partitioned
+from tidewire.log.redis import redis_engine
+from tidewire.log.redis_address import parse_address
+from tidewire.model import EngineUnavailable, Receipt, Since
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+CHANNELS = [f"channel-{number}" for number in range(16)]
+PARTITIONS = 4
+
+
+class Spread(Node):
+    """A node of a log with several partitions."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        engine = redis_engine(parse_address(url), NAMESPACES)
+        assert isinstance(engine, Partitioned)
+        self.whole = engine
+
+    async def __aenter__(self) -> Self:
+        self.head_at_open = await self.whole.open(self.fed.extend, self._broken)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.whole.close()
+
+    async def publish(self, count: int, seed: int) -> list[Receipt]:
+        """Append to channels at random, one call after the other, of some messages each."""
+        choice = random.Random(seed)
+        receipts: list[Receipt] = []
+        for _ in range(count):
+            names = choice.choices(CHANNELS, k=choice.randint(1, 5))
+            receipts += await self.whole.append([draft(name) for name in names])
+        return receipts
+
+    @property
+    def ids(self) -> list[int]:
+        """The ids of the messages that it was fed."""
+        return [message.id for message in self.fed]
+
+
+@pytest.fixture
+def url(redis_log: Callable[[], str]) -> str:
+    """A new log with four partitions, all on one server."""
+    return f"{redis_log()}&partitions={PARTITIONS}"
+
+
+@pytest.fixture
+def doubled(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[RedisCluster]:
+    """A cluster with a replica of each master."""
+    caplog.set_level(logging.ERROR, "tidewire.log")
+    with RedisCluster(tmp_path, replicas=1) as cluster:
+        yield cluster
+
+
+async def check_one_order(one: Spread, other: Spread) -> None:
+    """Both publish at once; what both are fed, and what is read, is one log."""
+    answers = await asyncio.gather(
+        *(node.publish(40, n) for n, node in enumerate([one, other] * 3))
+    )
+    ids = sorted(receipt.id for answer in answers for receipt in answer)
+    await one.until(lambda: one.ids and one.ids[-1] == ids[-1])
+    await other.until(lambda: other.ids and other.ids[-1] == ids[-1])
+    assert one.ids == other.ids == ids
+    for name in CHANNELS:
+        seqs = [message.seq for message in one.fed if message.channel == name]
+        assert seqs == list(range(1, len(seqs) + 1))
+    after = dict.fromkeys(CHANNELS, 0)
+    read: list[int] = []
+    while True:
+        page = await other.whole.read(after, ids[-1], 37, EVERYTHING)
+        read += [message.id for message in page.messages]
+        after = dict.fromkeys(CHANNELS, page.position)
+        if not page.more:
+            break
+    assert read == ids
+
+
+async def test_two_nodes_have_one_order(url: str) -> None:
+    async with Spread(url) as one, Spread(url) as other:
+        await check_one_order(one, other)
+        assert one.breaks == other.breaks == []
+
+
+async def test_each_partition_gives_ids_of_its_own(url: str) -> None:
+    async with Spread(url) as node:
+        receipts = await node.publish(40, 1)
+    numbers = {receipt.channel: receipt.id % PARTITIONS for receipt in receipts}
+    assert len(set(numbers.values())) == PARTITIONS
+    assert all(receipt.id % PARTITIONS == numbers[receipt.channel] for receipt in receipts)
+
+
+async def test_who_appends_after_an_answer_comes_after_it(url: str) -> None:
+    async with Spread(url) as one, Spread(url) as other:
+        last = 0
+        for number, name in enumerate(CHANNELS * 5):
+            [receipt] = await (one, other)[number % 2].whole.append([draft(name)])
+            assert receipt.id > last
+            last = receipt.id
+
+
+async def test_who_comes_later_finds_all(url: str) -> None:
+    async with Spread(url) as one:
+        first = await one.publish(20, 1)
+        await one.whole.change("t", "k", lambda _: b"1", 60)
+        async with Spread(url) as late:
+            assert late.head_at_open == max(receipt.id for receipt in first)
+            assert late.whole.epoch == one.whole.epoch
+            assert await late.whole.get("t", "k") == b"1"
+            assert await late.whole.scan("t", "", "", 9) == [("k", b"1")]
+            more = await one.publish(20, 2)
+            await late.until(lambda: len(late.fed) == len(more))
+            assert late.ids == sorted(receipt.id for receipt in more)
+            start = await late.whole.starts(CHANNELS, Since("start", 0))
+            page = await late.whole.read(start, late.ids[-1], 1_000, EVERYTHING)
+            assert len(page.messages) == len(first) + len(more)
+
+
+async def test_another_number_of_partitions_is_another_log(redis_log: Callable[[], str]) -> None:
+    log = redis_log()
+    async with Spread(f"{log}&partitions=2") as two:
+        await two.publish(5, 1)
+        async with Spread(f"{log}&partitions=3") as three:
+            assert three.head_at_open == 0
+            assert three.whole.epoch != two.whole.epoch
+
+
+async def test_partitions_are_on_all_masters_of_a_cluster(doubled: RedisCluster) -> None:
+    url = doubled.engine(partitions=PARTITIONS * 2)
+    async with Spread(url) as one, Spread(url) as other:
+        await check_one_order(one, other)
+        masters = doubled.masters()
+        assert all(server.ask("DBSIZE") for server in masters)
+        before = len(one.ids)
+        masters[1].kill()
+        receipts = []
+        for node in (one, other):
+            for name in CHANNELS:
+                receipts += await append_when_back(node, name)
+        last = receipts[-1].id
+        for node in (one, other):
+            await node.until(lambda node=node: node.ids[-1] == last)  # type: ignore[misc]
+            assert node.ids == sorted(set(node.ids))
+            assert {receipt.id for receipt in receipts} <= set(node.ids)
+        assert one.ids[before:] == other.ids[before:]
+
+
+async def append_when_back(node: Spread, name: str) -> list[Receipt]:
+    """Append as soon as it is taken; a key makes sure that it is there once."""
+    key = f"once {name}"
+    async with asyncio.timeout(40):
+        while True:
+            try:
+                return await node.whole.append([draft(name, key=key)])
+            except EngineUnavailable:
+                await asyncio.sleep(0.05)
