@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.acceptance.checker import Message, from_envelope, position
 from tests.acceptance.subscribers import CutError, RefusedError, http_client
-from tests.faults.clients import RECONNECT, Stream, only_a_restart
+from tests.faults.clients import RECONNECT, Stream, Urls, one_after_the_other, only_a_restart
 from tests.faults.model import Published, Verdict
 
 if TYPE_CHECKING:
@@ -139,14 +139,16 @@ class Consumer:
             answer = await client.get(f"/poll?{urlencode(query)}")
             assert answer.status_code == 200, answer.text
 
-    async def listen(self, url: str) -> None:
-        """Receive and acknowledge for ever."""
+    async def listen(self, urls: Urls) -> None:
+        """Receive and acknowledge for ever. Over HTTP it acknowledges at the first server."""
+        places = one_after_the_other(urls)
         parameters = {"consumer": self.name}
         options: dict[str, Any] = {"parameters": parameters}
         if self.transport == "poll":
             parameters["ack"] = "cursor"
         if self.transport == "ws":
             options["opened"] = self._opened
+        url = urls if isinstance(urls, str) else urls[0]
         async with AsyncExitStack() as open_streams, http_client(url) as client:
             client.timeout = httpx.Timeout(self._patience)
             while True:
@@ -154,7 +156,7 @@ class Consumer:
                 self._unacknowledged.clear()
                 self._refs.clear()
                 self._polled = None
-                stream = Stream(url, self.transport, self.channels, **options)
+                stream = Stream(next(places), self.transport, self.channels, **options)
                 silent = open_streams.pop_all()
                 open_streams.push_async_callback(stream.close)
                 left = self._choice.randint(20, 150)

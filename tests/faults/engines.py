@@ -1,4 +1,4 @@
-"""The engines that need nothing installed."""
+"""The engines of the fault runs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ENGINES = ("memory", "sqlite")
+"""Those that need nothing else, each with one server."""
+
+REDIS = "redis of two nodes"
 
 
 def engine_url(engine: str, directory: Path) -> str:

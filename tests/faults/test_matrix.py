@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.engines import ENGINES, engine_url
+from tests.faults.engines import ENGINES, REDIS, engine_url
 from tests.faults.lanes import FAULTS_EACH, LANES, SETTINGS, Outcome, Run
 from tests.faults.model import EVERYBODY
 from tests.faults.proxy import FAULTS
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from tests.faults.report import Report
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(240)]
-
-
-REDIS = "redis of two nodes"
 
 
 @pytest.fixture(
