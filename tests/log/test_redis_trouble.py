@@ -344,6 +344,13 @@ async def test_keys_of_something_else(storage: RedisStorage, name: str) -> None:
     assert "choose another ?prefix=" in await refused(storage.url)
 
 
+async def test_a_log_of_another_version(storage: RedisStorage) -> None:
+    async with Node(storage.url) as node:
+        await node.append(draft())
+    storage.ask("HSET", "log", "format", 7)
+    assert "its format is 7, that of this version 1" in await refused(storage.url)
+
+
 async def test_something_that_is_not_redis() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)

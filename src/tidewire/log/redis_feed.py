@@ -54,6 +54,7 @@ REMEMBERED_SEQS: Final = 100_000
 PAGE: Final = 16  # batches
 
 TOKEN_BYTES: Final = 16
+FORMAT: Final = 1  # of all that is in Redis; to be raised when an older version could not read it
 
 
 class Follower:
@@ -198,9 +199,9 @@ class Follower:
         found = await JOIN.call(
             connection,
             keys,
-            (self.epoch or new_epoch(), now(), run_id, self.n, known),
+            (self.epoch or new_epoch(), now(), run_id, self.n, known, FORMAT),
         )
-        epoch, last, n, token, born, _, redis_now, state = found
+        epoch, last, n, token, born, redis_now, state = found
         before, self.epoch = self.epoch, epoch.decode()
         made_anew = int(born) != self.born
         self.born = int(born)
@@ -286,5 +287,10 @@ def _refused(connection: Connection, error: RedisError) -> str:
         return (
             f"Redis at {connection.name} has something else under the keys of the log: "
             "choose another ?prefix="
+        )
+    if error.code == "FORMAT":
+        return (
+            f"the log in Redis at {connection.name} was written by another version of tidewire: "
+            f"its format is {str(error).partition(' ')[2]}, that of this version {FORMAT}"
         )
     return f"Redis at {connection.name}: {error}"
