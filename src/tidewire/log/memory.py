@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
 import time
 from asyncio import Future
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from tidewire.log.engine import Broken, Change, Feed, Floor, page_of
+from tidewire.log.sorted_keys import SortedKeys
 from tidewire.log.window import Window
 from tidewire.model import Draft, Message, Namespaces, Page, Receipt, Since
 from tidewire.model.cursor import new_epoch
@@ -69,6 +70,7 @@ class MemoryEngine:
         # Keys in the order of their use, records in that of their last change: so what has expired
         # is at the front.
         self._records: dict[str, OrderedDict[str, tuple[float, bytes]]] = {}
+        self._sorted: dict[str, SortedKeys] = {}
         self._keys: OrderedDict[tuple[str, str], tuple[float, Receipt]] = OrderedDict()
         self._last_id = 0
         self._feed: Feed | None = None
@@ -233,6 +235,7 @@ class MemoryEngine:
         records = self._records.get(table)
         if records is None:
             records = self._records[table] = OrderedDict()
+            self._sorted[table] = SortedKeys(records)
         known = records.get(key)
         old = known[1] if known is not None and known[0] > now else None
         future: Future[bytes | None] = self._loop.create_future()
@@ -246,6 +249,8 @@ class MemoryEngine:
         elif value is not old:
             records[key] = (now + ttl, value)
             records.move_to_end(key)
+            if known is None:
+                self._sorted[table].add(key)
         future.set_result(value)
         return future
 
@@ -257,15 +262,13 @@ class MemoryEngine:
     async def scan(
         self, table: str, prefix: str, after: str, limit: int
     ) -> list[tuple[str, bytes]]:
+        records = self._records.get(table)
+        if records is None:
+            return []
         now = self._clock()
-        return heapq.nsmallest(
-            limit,
-            (
-                (key, value)
-                for key, (expires, value) in self._records.get(table, {}).items()
-                if key > after and key.startswith(prefix) and expires > now
-            ),
-        )
+        found = ((key, records[key]) for key in self._sorted[table].above(after, prefix))
+        live = ((key, value) for key, (expires, value) in found if expires > now)
+        return list(islice(live, limit))
 
     # Discarding
 
