@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CHANNEL = "room:1"
+GRACE = 2.0
+SOON = 0.5  # by when what is written is written
 _NONE: frozenset[str] = frozenset()
 
 
@@ -41,7 +43,7 @@ class Attended(Node):
         self.presence = Presence(
             self.hub,
             self.fleet,
-            Times(2.0, 120.0, 6.0),
+            Times(GRACE, 120.0, 6.0),
             clock=world.loop.time,
             wall=lambda: world.loop.time() + world.offset,
         )

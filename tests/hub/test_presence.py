@@ -8,17 +8,10 @@ import random
 
 import pytest
 
-from tests.hub.presence_world import CHANNEL, Attended, PresenceWorld, run
+from tests.hub.presence_world import CHANNEL, GRACE, SOON, Attended, PresenceWorld, run
 from tidewire.hub import presence
 from tidewire.hub.fleet import BEAT, TTL
-from tidewire.hub.presence import REFRESH_SECONDS
-from tidewire.hub.presence_reaping import CLAIM_SECONDS, CLAIMS
-from tidewire.hub.presence_records import COUNTS, TABLE, Who, client_of_session
-from tidewire.model import EngineUnavailable
-
-SOON = 0.5  # by when what is written is written
-GRACE = 2.0
-
+from tidewire.hub.presence_records import Who, client_of_session
 
 # One node
 
@@ -149,42 +142,6 @@ def test_who_stays_costs_nothing() -> None:
     run(story)
 
 
-def test_records_are_written_again_before_they_end() -> None:
-    async def story(world: PresenceWorld) -> None:
-        node = await world.node()
-        node.open("a", CHANNEL)
-        await asyncio.sleep(5 * REFRESH_SECONDS)
-        assert world.told("a") == ["join a"]
-        assert await node.clients() == [client_of_session("a")]
-        node.close("a")
-        await asyncio.sleep(GRACE + 1)
-        assert world.told("a") == ["join a", "leave a"]
-
-    run(story)
-
-
-def test_many_at_once_are_few_messages_a_turn_and_counted_once_a_second() -> None:
-    async def story(world: PresenceWorld) -> None:
-        node, other = await world.some("ab")
-        for n in range(1_200):
-            node.open(f"s{n}", CHANNEL)
-        await asyncio.sleep(2)
-        assert len(world.news) == 1_200
-        assert await node.count() == await other.count() == 1_200
-        pages, after = [], ""
-        while True:
-            page = await other.presence.members(CHANNEL, after, 500)
-            pages.append([member.client for member in page.members])
-            if page.next is None:
-                break
-            after = page.next
-        assert [len(page) for page in pages] == [500, 500, 200]
-        clients = [client for page in pages for client in page]
-        assert clients == sorted(client_of_session(f"s{n}") for n in range(1_200))
-
-    run(story)
-
-
 def test_nodes_are_for_operators() -> None:
     async def story(world: PresenceWorld) -> None:
         node = await world.node()
@@ -196,27 +153,6 @@ def test_nodes_are_for_operators() -> None:
         assert abs(member.since / 1000 - (world.loop.time() + world.offset)) < 2
         [member] = (await node.presence.members(CHANNEL, nodes=True)).members
         assert member.node == node.id
-
-    run(story)
-
-
-def test_the_log_is_away_for_a_while() -> None:
-    async def story(world: PresenceWorld) -> None:
-        node = await world.node()
-        node.open("a", CHANNEL)
-        await asyncio.sleep(SOON)
-        node.access.away = True
-        node.close("a")
-        node.open("b", CHANNEL)
-        with pytest.raises(EngineUnavailable):
-            await node.presence.snapshot(CHANNEL)
-        await asyncio.sleep(10)
-        assert world.told("a", "b") == ["join a"]
-        node.access.come_back()
-        await asyncio.sleep(3)
-        assert sorted(world.told("a", "b")) == ["join a", "join b", "leave a"]
-        assert await node.clients() == [client_of_session("b")]
-        assert await world.counts() == {(CHANNEL, node.id): 1}
 
     run(story)
 
@@ -327,151 +263,6 @@ def test_the_end_of_the_older_connection_is_noticed_late() -> None:
     run(story)
 
 
-def test_a_node_that_dies() -> None:
-    async def story(world: PresenceWorld) -> None:
-        a, b, c = await world.some("abc")
-        for n in range(1_100):
-            b.open(f"s{n}", CHANNEL)
-        b.open("other", "room:2")
-        c.open("stays", CHANNEL)
-        await asyncio.sleep(3 * BEAT)
-        died = world.loop.time()
-        b.die()
-        await asyncio.sleep(1)
-        a.open("s7", CHANNEL)  # one comes back elsewhere
-        await asyncio.sleep(TTL - BEAT - 3)
-        assert "leave" not in {one.event for one in world.news}
-        await asyncio.sleep(2 * BEAT + GRACE + 5)
-        leaves = [one for one in world.news if one.event == "leave"]
-        assert len(leaves) == len({one.client for one in leaves}) == 1_100
-        assert sorted(world.told("s7", "stays", "other")) == [
-            *("join other", "join s7", "join stays", "leave other")
-        ]
-        assert leaves[-1].at - died < TTL + BEAT + GRACE + 2
-        assert sorted(await a.clients()) == sorted(map(client_of_session, ["s7", "stays"]))
-        assert await world.counts() == {(CHANNEL, a.id): 1, (CHANNEL, c.id): 1}
-        await asyncio.sleep(120)
-        assert len([one for one in world.news if one.event == "leave"]) == 1_100
-
-    run(story)
-
-
-def test_a_node_that_ends_in_order_leaves_who_comes_back() -> None:
-    async def story(world: PresenceWorld) -> None:
-        a, b, _ = await world.some("abc")
-        for name in ("back", "gone"):
-            a.open(name, CHANNEL)
-        await asyncio.sleep(10)
-        for name in ("back", "gone"):
-            a.close(name)
-        await a.stop()
-        await asyncio.sleep(GRACE - 0.5)
-        b.open("back", CHANNEL)
-        await asyncio.sleep(10)
-        assert sorted(world.told("back", "gone")) == ["join back", "join gone", "leave gone"]
-        assert await b.clients() == [client_of_session("back")]
-
-    run(story)
-
-
-def test_the_one_who_reaps_dies_as_well() -> None:
-    async def story(world: PresenceWorld) -> None:
-        a, b, c = await world.some("abc")
-        for n in range(600):
-            a.open(f"s{n}", CHANNEL)
-        await asyncio.sleep(3 * BEAT)
-        # b has claimed the reaping of a, and did not get far.
-        a.die()
-        assert await b.presence._reaper._claim(a.id)
-        b.die()
-        await asyncio.sleep(120)
-        assert len([one for one in world.news if one.event == "leave"]) == 600
-        assert await c.count() == 0
-        assert not await world.records()
-
-    run(story)
-
-
-def test_one_of_the_survivors_reaps() -> None:
-    async def story(world: PresenceWorld) -> None:
-        a, b, c = await world.some("abc")
-        a.open("s", CHANNEL)
-        await asyncio.sleep(3 * BEAT)
-        a.die()
-        await asyncio.sleep(2 * TTL - 5)
-        a_id = a.id
-        assert await b.presence._reaper._claim(a_id)
-        assert not await c.presence._reaper._claim(a_id)
-        assert await b.presence._reaper._claim(a_id), "who has it may renew it"
-        await asyncio.sleep(CLAIM_SECONDS + 1)
-        assert await c.presence._reaper._claim(a_id), "a claim ends by itself"
-
-    run(story)
-
-
-def test_what_another_node_is_at_is_left_to_it() -> None:
-    async def story(world: PresenceWorld) -> None:
-        a, b, c = await world.some("abc")
-        a.open("s", CHANNEL)
-        await asyncio.sleep(3 * BEAT)
-        a.die()
-        died = world.loop.time()
-        while world.loop.time() < died + 2 * TTL + 2 * BEAT:
-            await world.log.change(CLAIMS, a.id, lambda old: bytes(bytearray(b"another")), 10)
-            await asyncio.sleep(1)
-        assert not b.fleet.is_live(a.id)
-        assert not await b.presence._reaper.reap()
-        assert not await c.presence._reaper.reap()
-        assert world.told("s") == ["join s"]
-        await asyncio.sleep(10 + CLAIM_SECONDS)  # its claim has ended, and it has not done it
-        assert world.told("s") == ["join s", "leave s"]
-
-    run(story)
-
-
-def test_there_is_a_count_before_there_is_a_record() -> None:
-    """Else nobody would find the members of a node that dies in between."""
-
-    async def story(world: PresenceWorld) -> None:
-        node = await world.node()
-        changed: list[str] = []
-        change = node.access.change
-
-        def noting(table: str, *rest: object) -> object:
-            changed.append(table)
-            return change(table, *rest)  # type: ignore[arg-type]
-
-        node.access.change = noting  # type: ignore[assignment,method-assign]
-        node.open("s", CHANNEL)
-        await asyncio.sleep(SOON)
-        node.close("s")
-        await asyncio.sleep(10)
-        ours = [table for table in changed if table in (TABLE, COUNTS)]
-        assert ours == [COUNTS, TABLE, TABLE, COUNTS]
-
-    run(story)
-
-
-def test_all_were_killed_at_once() -> None:
-    async def story(world: PresenceWorld) -> None:
-        a, b = await world.some("ab")
-        a.open("back", CHANNEL)
-        b.open("gone", CHANNEL)
-        await asyncio.sleep(3 * BEAT)
-        a.die()
-        b.die()
-        await asyncio.sleep(300)
-        c = await world.node("c")
-        assert await c.count() == 2
-        await asyncio.sleep(1)
-        c.open("back", CHANNEL)
-        await asyncio.sleep(30)
-        assert sorted(world.told("back", "gone")) == ["join back", "join gone", "leave gone"]
-        assert await c.count() == 1
-
-    run(story)
-
-
 def test_a_node_that_stood_still_was_taken_for_gone() -> None:
     async def story(world: PresenceWorld) -> None:
         a, b = await world.some("ab")
@@ -485,38 +276,6 @@ def test_a_node_that_stood_still_was_taken_for_gone() -> None:
         assert world.told("s") == ["join s", "leave s", "join s"]
         assert await b.clients() == [client_of_session("s")]
         assert await world.counts() == {(CHANNEL, a.id): 1}
-
-    run(story)
-
-
-def test_a_leave_that_is_told_late_is_put_right() -> None:
-    """The join of another node may get before the leave: it is told once more then."""
-
-    async def story(world: PresenceWorld) -> None:
-        a, b = await world.some("ab")
-        a.open("s", CHANNEL)
-        await asyncio.sleep(SOON)
-        a.close("s")
-        append, held = a.access.append, asyncio.Event()
-
-        def late(drafts: object) -> object:
-            if any(draft.event == "leave" for draft in drafts):  # type: ignore[attr-defined]
-                return asyncio.ensure_future(later(drafts))
-            return append(drafts)  # type: ignore[arg-type]
-
-        async def later(drafts: object) -> object:
-            await held.wait()
-            return await append(drafts)  # type: ignore[arg-type]
-
-        a.access.append = late  # type: ignore[assignment,method-assign]
-        await asyncio.sleep(GRACE + 1)
-        b.open("s", CHANNEL)
-        await asyncio.sleep(1)
-        assert world.told("s") == ["join s", "join s"]
-        held.set()
-        await asyncio.sleep(1)
-        assert world.told("s") == ["join s", "join s", "leave s", "join s"]
-        assert await a.clients() == [client_of_session("s")]
 
     run(story)
 
