@@ -16,6 +16,7 @@ from tests.log.harness import HOUR, Logs, draft, drafts
 from tests.log.sqlite_storage import SqliteStorage
 from tidewire.log import sqlite, sqlite_file, sqlite_writer
 from tidewire.log.sqlite import SqliteEngine
+from tidewire.log.sqlite_notes import LARGEST
 from tidewire.model import EngineUnavailable, Namespaces, Retention
 
 if TYPE_CHECKING:
@@ -304,7 +305,7 @@ async def test_following_others_that_fails_is_logged_and_tried_again(
     log, other = await logs.open(), await logs.open()
     with monkeypatch.context() as broken, caplog.at_level(logging.WARNING, "tidewire.log"):
         broken.setattr(sqlite_writer, "COLUMNS", "no_such_column")
-        [receipt] = await other.append(draft())
+        [receipt] = await other.append(draft(data=b"x" * LARGEST))  # too large for a note
         await until(lambda: "cannot be read" in caplog.text)
         assert log.fed == []
     # Nothing more is appended that would call attention to the file.

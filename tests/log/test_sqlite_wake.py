@@ -6,7 +6,7 @@ import os
 import select
 import socket
 import stat
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,8 +16,12 @@ from tidewire.log.sqlite_wake import Wake
 if TYPE_CHECKING:
     from pathlib import Path
 
+NOTE = b"note"
 MANY = 1_000
-"""More wakes than the kernel keeps for one socket."""
+"""More notes than the kernel keeps for one socket."""
+
+LARGE = b"x" * 50_000
+"""A note of which a socket that nobody reads keeps few."""
 
 
 @pytest.fixture
@@ -33,6 +37,11 @@ def is_woken(wake: Wake) -> bool:
     return bool(select.select([wake], [], [], 0)[0])
 
 
+def wake_others(wake: Wake) -> None:
+    if wake.has_others():
+        wake.tell_others(NOTE)
+
+
 def folder(file: Path) -> Path:
     return file.with_name("log.db-wake")
 
@@ -43,45 +52,59 @@ def test_all_others_are_woken(file: Path) -> None:
         closing(Wake(str(file))) as two,
         closing(Wake(str(file))) as three,
     ):
-        one.others()
+        wake_others(one)
         assert [is_woken(wake) for wake in (one, two, three)] == [False, True, True]
 
 
 def test_who_comes_later_is_found(file: Path) -> None:
     with closing(Wake(str(file))) as one:
-        one.others()
+        wake_others(one)
         with closing(Wake(str(file))) as late:
-            one.others()
+            wake_others(one)
             assert is_woken(late)
 
 
 def test_who_comes_long_after_the_folder_was_read_is_found(file: Path) -> None:
     with closing(Wake(str(file))) as one:
         os.utime(folder(file), (1, 1))
-        one.others()
+        wake_others(one)
         with closing(Wake(str(file))) as late:
-            one.others()
+            wake_others(one)
             assert is_woken(late)
 
 
-def test_wakes_of_which_nobody_takes_notice_are_no_burden(file: Path) -> None:
+def test_notes_of_which_nobody_takes_notice_are_no_burden(file: Path) -> None:
     with closing(Wake(str(file))) as one, closing(Wake(str(file))) as deaf:
         for _ in range(MANY):
-            one.others()
-        deaf.clear()
-        assert not is_woken(deaf)
-        one.others()
-        assert is_woken(deaf)
+            wake_others(one)
+        assert set(deaf.take()) == {NOTE}
+        assert deaf.take() == []
+        wake_others(one)
+        assert deaf.take() == [NOTE]
+
+
+def test_who_takes_nothing_keeps_nothing_from_the_rest(file: Path) -> None:
+    with (
+        closing(Wake(str(file))) as one,
+        closing(Wake(str(file))) as two,
+        ExitStack() as stack,
+    ):
+        for _ in range(8):
+            stack.enter_context(closing(Wake(str(file))))
+        assert one.has_others()
+        for _ in range(50):
+            one.tell_others(LARGE)
+            assert two.take() == [LARGE]
 
 
 def test_the_socket_of_a_killed_process_is_removed(file: Path) -> None:
     with closing(Wake(str(file))) as one:
         with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as killed:
             killed.bind(str(folder(file) / "4711-killed"))
-        one.others()
+        wake_others(one)
         assert len(list(folder(file).iterdir())) == 1
         with closing(Wake(str(file))) as other:
-            one.others()
+            wake_others(one)
             assert is_woken(other)
 
 
@@ -91,7 +114,7 @@ def test_what_is_half_made_is_removed_when_it_is_old(file: Path) -> None:
         for path in (old, new):
             path.touch()
         os.utime(old, (1, 1))
-        one.others()
+        wake_others(one)
         assert not old.exists()
         assert new.exists()
         new.unlink()
@@ -113,7 +136,7 @@ def test_it_is_noticed_that_somebody_has_cleared_the_folder(file: Path) -> None:
         assert not one.is_reachable()
         folder(file).rmdir()
         assert not one.is_reachable()
-        one.others()  # there is nobody, and nothing fails
+        assert not one.has_others()
 
 
 def test_a_path_that_is_too_long_for_an_address(tmp_path: Path) -> None:
@@ -122,7 +145,7 @@ def test_a_path_that_is_too_long_for_an_address(tmp_path: Path) -> None:
     file = deep / "log.db"
     file.touch()
     with closing(Wake(str(file))) as one, closing(Wake(str(file))) as two:
-        one.others()
+        wake_others(one)
         assert is_woken(two)
 
 
@@ -130,7 +153,7 @@ def test_other_ways_to_the_same_file(file: Path, monkeypatch: pytest.MonkeyPatch
     (file.parent / "link.db").symlink_to(file)
     monkeypatch.chdir(file.parent)
     with closing(Wake("log.db")) as one, closing(Wake("link.db")) as two:
-        one.others()
+        wake_others(one)
         assert is_woken(two)
 
 

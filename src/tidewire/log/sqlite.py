@@ -95,7 +95,7 @@ class SqliteEngine:
             self._path,
             self._loop,
             self._writing,
-            self._writer.catch_up,
+            self._writer,
             lambda: self._committing,
             feed,
         )
@@ -181,11 +181,9 @@ class SqliteEngine:
                 if not waiting.future.done():
                     waiting.future.set_exception(error)
             return
-        answers, messages, appended = commit.result()
-        if appended:
-            self._following.appended()
+        answers, messages, before = commit.result()
         if messages:
-            self._feed(messages)
+            self._following.committed(messages, before)
         for waiting, answer in zip(group, answers, strict=True):
             if waiting.future.done():
                 continue

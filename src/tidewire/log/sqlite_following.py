@@ -1,4 +1,4 @@
-"""How a process hears of what others append to its file: they wake it, and it looks by itself."""
+"""How a process hears of what others append to its file: they tell it, and it looks by itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from collections.abc import Callable
 
 from tidewire.log.engine import Feed
 from tidewire.log.sqlite_file import connect
+from tidewire.log.sqlite_notes import from_note, to_note
 from tidewire.log.sqlite_wake import Wake
+from tidewire.log.sqlite_writer import Writer
 from tidewire.log.worker import Worker
 from tidewire.model import Message
 
@@ -19,14 +21,15 @@ logger = logging.getLogger("tidewire.log")
 WATCH_SECONDS = 0.05
 CHECK_LOOKS = 20  # looks between two checks of whether the others find this process
 PAUSE_SECONDS = 0.002
-"""Between two reads that wakes have brought: what comes in between shares the second one."""
+"""Between two reads because of notes: what comes in between shares the second one."""
 
 
 class Following:
-    """Follows the others' messages.
+    """Follows the others' messages; *feed* gets them, in the order of their ids, each once.
 
-    *catch_up* is run on *writing* and returns them; *feed* gets them. A transaction of this
-    process brings them as well: while *is_committing* there is no need to ask.
+    They come in four ways, whichever is first: in a note of who has committed them, by being read
+    because a note has said so, by being read because of a look, and with a transaction of this
+    process. While *is_committing* there is no need to read.
     """
 
     def __init__(
@@ -34,16 +37,17 @@ class Following:
         path: str,
         loop: asyncio.AbstractEventLoop,
         writing: Worker,
-        catch_up: Callable[[], list[Message]],
+        writer: Writer,
         is_committing: Callable[[], bool],
         feed: Feed,
     ) -> None:
         self._path = path
         self._loop = loop
         self._writing = writing
-        self._catch_up = catch_up
+        self._writer = writer
         self._is_committing = is_committing
         self._feed = feed
+        self._fed = writer.seen  # the newest id that the feed has had
         self._watch = connect(path)
         self._version = -1  # unlike any: others may have appended since the writer looked
         self._looks = 0
@@ -64,17 +68,28 @@ class Following:
         self._close_wake()
         self._watch.close()
 
-    def appended(self) -> None:
-        """This process has appended: wake the others."""
-        if self._wake is not None:
-            self._wake.others()
+    def committed(self, messages: list[Message], before: int) -> None:
+        """A transaction of this process has brought *messages*, its own ones after *before*."""
+        if self._wake is not None and messages[-1].id > before and self._wake.has_others():
+            own = messages if messages[0].id > before else [m for m in messages if m.id > before]
+            self._wake.tell_others(to_note(before, own))
+        self._pass_on(messages)
+
+    def _pass_on(self, messages: list[Message]) -> None:
+        """Feed what is new of *messages*, which follow on what was fed before without a hole."""
+        if messages[0].id <= self._fed:
+            messages = [message for message in messages if message.id > self._fed]
+            if not messages:
+                return
+        self._fed = messages[-1].id
+        self._feed(messages)
 
     def idle(self) -> None:
         """No transaction is on its way any more."""
         if self._woken:
             self._read_soon()
 
-    # Being woken
+    # Being told
 
     def _open_wake(self) -> None:
         try:
@@ -98,9 +113,17 @@ class Following:
 
     def _on_wake(self) -> None:
         assert self._wake is not None
-        self._wake.clear()
-        self._woken = True
-        self._read_soon()
+        fed = self._fed
+        for data in self._wake.take():
+            note = from_note(data, self._writer.epoch)
+            if note is None or note.before > self._fed:
+                self._woken = True  # something is missing
+            elif note.messages[-1].id > self._fed:
+                self._pass_on(note.messages)
+        if self._fed > fed:
+            self._writer.has_seen(self._fed)
+        if self._woken:
+            self._read_soon()
 
     def _read_soon(self) -> None:
         """Read now, after the pause, or when what is under way has ended."""
@@ -140,7 +163,7 @@ class Following:
     def _read(self) -> None:
         self._woken = False
         self._reading = True
-        self._writing.submit(self._catch_up).add_done_callback(self._have_read)
+        self._writing.submit(self._writer.catch_up).add_done_callback(self._have_read)
 
     def _have_read(self, found: Future[list[Message]]) -> None:
         self._reading = False
@@ -150,6 +173,6 @@ class Following:
             logger.warning("%s", error)
             self._version = -1  # look again
         elif messages := found.result():
-            self._feed(messages)
+            self._pass_on(messages)
         if self._woken:
             self._read_soon()

@@ -1,8 +1,8 @@
 """How the processes that have one log file open wake each other: a datagram socket for each.
 
 The sockets stand in a folder beside the file, ``log.db-wake`` beside ``log.db``, so whoever may
-write to the file finds them, from other containers, too. A wake says nothing but *look*. It may get
-lost: whoever waits for one looks by himself from time to time.
+write to the file finds them, from other containers, too. What is sent may get lost: whoever waits
+for it looks by himself from time to time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ FRESH_SECONDS = 1.0
 
 STALE_SECONDS = 60.0
 ATTEMPTS = 3
-_WAKE = b"."
+LONGEST_NOTE = 64 << 10
+"""Bytes."""
+
+MOST_NOTES = 64
+"""Notes taken at a time; the kernel keeps about ten."""
 
 
 class Wake:
@@ -38,7 +42,8 @@ class Wake:
         self._file = os.path.realpath(path)
         self._folder = self._file + SUFFIX
         self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
-        self._others: list[str] = []
+        # A socket to each of the others: what one does not take is no burden to the rest.
+        self._others: dict[str, socket.socket] = {}
         self._read_at = 0.0
         self._changed = -1
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -54,30 +59,36 @@ class Wake:
         """The descriptor that can be read when somebody has woken this process."""
         return self._socket.fileno()
 
-    def others(self) -> None:
-        """Wake the other processes. Who has not looked since the last wakes needs no further."""
+    def has_others(self) -> bool:
+        """Whether there is anybody to be told something."""
         try:
             if os.fstat(self._directory).st_mtime_ns != self._changed or self._is_fresh():
                 self._read()
         except OSError:
-            return
-        for name in self._others:
-            try:
-                self._socket.sendto(_WAKE, self._address(name))
-            except BlockingIOError:
-                continue  # it has wakes enough
-            except ConnectionRefusedError:  # it was killed
-                with suppress(OSError):
-                    os.unlink(name, dir_fd=self._directory)
-                self._changed = -1
-            except OSError:  # it has just left, or it is not for us to wake
-                self._changed = -1
+            return False
+        return bool(self._others)
 
-    def clear(self) -> None:
-        """Take the wakes that have come."""
+    def tell_others(self, note: bytes) -> None:
+        """Send *note* to the others that ``has_others`` has found.
+
+        Who does not take what is sent to him does without: he has something to wake him.
+        """
+        for name, other in list(self._others.items()):
+            try:
+                other.send(note)
+            except BlockingIOError:
+                continue
+            except OSError:  # it has left, or was killed
+                self._forget(name)
+                self._remove(name)
+
+    def take(self) -> list[bytes]:
+        """The notes that have come."""
+        notes: list[bytes] = []
         with suppress(OSError):
-            while True:
-                self._socket.recv(1)
+            while len(notes) < MOST_NOTES:
+                notes.append(self._socket.recv(LONGEST_NOTE))
+        return notes
 
     def is_reachable(self) -> bool:
         """Whether the others can still find this process: somebody may have cleared the folder."""
@@ -89,6 +100,8 @@ class Wake:
 
     def close(self) -> None:
         """Leave; the last one takes the folder away."""
+        for name in list(self._others):
+            self._forget(name)
         if self._directory >= 0:
             with suppress(OSError):
                 os.unlink(self._name, dir_fd=self._directory)
@@ -137,15 +150,37 @@ class Wake:
     def _read(self) -> None:
         self._read_at = time.time()
         self._changed = os.fstat(self._directory).st_mtime_ns
-        self._others = []
-        for name in os.listdir(self._directory):
+        names = set(os.listdir(self._directory)) - {self._name}
+        for name in self._others.keys() - names:
+            self._forget(name)
+        for name in names - self._others.keys():
             if name.startswith("."):
                 self._remove_stale(name)
-            elif name != self._name:
-                self._others.append(name)
+            else:
+                self._connect(name)
+
+    def _connect(self, name: str) -> None:
+        other = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            other.setblocking(False)
+            other.connect(self._address(name))
+        except ConnectionRefusedError:  # it was killed
+            other.close()
+            self._remove(name)
+        except OSError:  # it has just left, or it is not for us to tell
+            other.close()
+        else:
+            self._others[name] = other
+
+    def _forget(self, name: str) -> None:
+        self._others.pop(name).close()
+
+    def _remove(self, name: str) -> None:
+        with suppress(OSError):
+            os.unlink(name, dir_fd=self._directory)
 
     def _remove_stale(self, name: str) -> None:
         """What a process has left that was killed before it could be reached."""
         with suppress(OSError):
             if self._read_at - os.stat(name, dir_fd=self._directory).st_mtime > STALE_SECONDS:
-                os.unlink(name, dir_fd=self._directory)
+                self._remove(name)

@@ -32,13 +32,13 @@ _WHOLE = _PLAIN.replace(")", ", event, headers, gap)")
 class Committed(NamedTuple):
     """What one transaction did: an answer for each piece of work, and every message since the last.
 
-    ``messages`` are in id order and include those that other processes wrote in between;
-    ``appended`` says whether any is this process's own.
+    ``messages`` are in id order. Those up to the id ``before`` were written by other processes in
+    between, the others by this one.
     """
 
     answers: list[object]
     messages: list[Message]
-    appended: bool
+    before: int
 
 
 class _Channel:
@@ -272,8 +272,7 @@ class Writer:
                     int(self._clock() * 1_000_000),
                     self._key_window_us,
                 )
-                foreign = self._foreign(last_id)
-                group.messages += foreign
+                group.messages += self._foreign(last_id)
                 answers = [work(group) for work in works]
                 group.write()
         except BaseException:
@@ -281,7 +280,14 @@ class Writer:
             raise
         if group.messages:
             self.seen = group.messages[-1].id
-        return Committed(answers, group.messages, len(group.messages) > len(foreign))
+        return Committed(answers, group.messages, last_id)
+
+    def has_seen(self, id: int) -> None:
+        """All up to *id* is known, without having been read. On any thread.
+
+        What it does at the same time as this may still be read; it is not for this to hinder it.
+        """
+        self.seen = max(self.seen, id)
 
     def catch_up(self) -> list[Message]:
         """What other processes have appended, without appending anything."""
