@@ -232,3 +232,21 @@ async def test_a_session_keeps_what_was_joined_unasked(start: StartServer) -> No
         await socket.recv()
     async with connect(f"{url}?session={ready['session']}") as socket:
         assert json.loads(await socket.recv())["channels"] == ["a"]
+
+
+def test_negotiating_for_ones_own_channels(server: ServerProcess) -> None:
+    wishes = {"channels": ["@me", "@all"]}
+    url = f"{server.url}/negotiate"
+    assert httpx.post(url, json=wishes, headers=bearer(token("1"))).json()["user"] == "1"
+    assert httpx.post(url, json=wishes, headers={"X-API-Key": KEY}).status_code == 403
+
+
+async def test_what_is_joined_unasked_takes_nobodys_place(start: StartServer) -> None:
+    server = start(auto_channels="@all,news", max_channels=2)
+    async with connect(f"{server.url.replace('http', 'ws')}/ws?channels=a,b") as socket:
+        assert json.loads(await socket.recv())["channels"] == ["a", "b", "@all", "news"]
+        await socket.send(json.dumps({"type": "unsubscribe", "channels": ["a"], "ref": 1}))
+        await socket.send(json.dumps({"type": "subscribe", "channels": ["c"], "ref": 2}))
+        for ref in (1, 2):
+            answer = json.loads(await socket.recv())
+            assert (answer["type"], answer["ref"]) == ("ok", ref)

@@ -104,7 +104,12 @@ class App:
         self.leeway = settings.token_leeway
         self.poll_headers = polls.poll_headers(private=not self.access.open)
         self.command_rules = Rules(
-            self.publish_limits, settings.max_channels, self.pacing, uploads, self.consumers
+            self.publish_limits,
+            # What is joined unasked takes nobody's place: @me is two channels.
+            settings.max_channels + 2 * len(settings.auto_channels),
+            self.pacing,
+            uploads,
+            self.consumers,
         )
         self.stall_timeout = settings.stall_timeout
         self.draining = False

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tidewire.model import BadRequest, check_channel
+from tidewire.model.address import ME, resolved
 from tidewire.server.request import Request
 from tidewire.server.response import JSON
 from tidewire.transports.codecs import SUBPROTOCOLS
@@ -45,7 +46,8 @@ def negotiate(app: App, request: Request, connection: Connection) -> None:
     most = app.settings.max_channels
     if len(wishes.channels) > most:
         raise BadRequest(f"a subscription may hold {most} channels", code="too_many_channels")
-    channels = [check_channel(name) for name in wishes.channels]
+    own = request.caller.own_channels() if ME in wishes.channels else ()
+    channels = [check_channel(name) for name in resolved(wishes.channels, own)]
     app.access.rights.check(request.caller, "subscribe", channels)
     usable = [name for name in TRANSPORTS if name in wishes.transports and _knows(request, name)]
     settings = app.settings
