@@ -266,6 +266,22 @@ class SchedulesOfCoalescing(Schedules):
         self.patch.setattr(self.loop, "time", lambda: next(ticks) * 0.001)
 
 
+class SchedulesOfBreaks(Schedules):
+    """The same, when the feed breaks now and then and goes on further up."""
+
+    @rule(channels=st.lists(st.sampled_from(CHANNELS), max_size=6))
+    def the_feed_breaks(self, channels: list[str]) -> None:
+        after = self.world.last
+        if channels:
+            self.world.publish_elsewhere(*channels)
+        assert self.engine.broken is not None
+        self.engine.broken(after, self.world.last)
+
+
+class SchedulesOfBreaksAndCoalescing(SchedulesOfBreaks, SchedulesOfCoalescing):
+    """All of that."""
+
+
 @pytest.fixture(autouse=True)
 def no_clock_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     """One session a turn, and pages are shown for good: the same examples do the same each time."""
@@ -283,6 +299,10 @@ TestSchedulesOfTraces = SchedulesOfTraces.TestCase
 TestSchedulesOfTraces.settings = BOUNDS
 TestSchedulesOfCoalescing = SchedulesOfCoalescing.TestCase
 TestSchedulesOfCoalescing.settings = BOUNDS
+TestSchedulesOfBreaks = SchedulesOfBreaks.TestCase
+TestSchedulesOfBreaks.settings = BOUNDS
+TestSchedulesOfBreaksAndCoalescing = SchedulesOfBreaksAndCoalescing.TestCase
+TestSchedulesOfBreaksAndCoalescing.settings = BOUNDS
 
 
 def test_what_was_gone_before_is_nothing_to_who_starts_behind_it() -> None:

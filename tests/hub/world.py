@@ -387,6 +387,7 @@ class HeldEngine:
     """
 
     wanted: Container[str] | None = None
+    broken: Broken | None = None
 
     def __init__(self, log: MemoryEngine) -> None:
         self.log = log
