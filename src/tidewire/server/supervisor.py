@@ -155,16 +155,20 @@ class Supervisor:
     def _start(self, order: Order) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
+        # A signal to a worker that is not quite one yet would be taken for one to the supervisor.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             ours, theirs = socket.socketpair()
             pid = os.fork()
+            if pid == 0:
+                ours.close()
+                self._be_worker(order, theirs)
         except OSError as error:
             logger.error("worker %d cannot be started: %s", order.slot + 1, error.strerror)
             self._slots.not_started(order, time.monotonic())
             return
-        if pid == 0:
-            ours.close()
-            self._be_worker(order, theirs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         theirs.close()
         station = Station(pid, order.slot, ours)
         self._stations[pid] = station
@@ -182,6 +186,7 @@ class Supervisor:
             # supervisor to say.
             for number in (signal.SIGINT, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             self._selector.close()
             # Of what others have, nothing is to stay open here: its end would never be noticed.
             for station in self._stations.values():
@@ -308,6 +313,7 @@ class Supervisor:
             self._slots.stop(time.monotonic())
             self._slots.hurry(time.monotonic())
         elif ended.refused:
+            self._slots.drain_timeout = self._settings[self._slots.generation].drain_timeout
             logger.error("the reload is given up, the settings stay as they are: %s", how)
         else:
             again = f"in {ended.pause:.1f} s" if ended.pause else "now"
