@@ -8,6 +8,12 @@ import { fileURLToPath } from "node:url";
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "../../..");
 const STARTS_WITHIN = 20_000;
 
+/** Those that are running: none outlives the tests, however they end. */
+const running = new Set();
+process.on("exit", () => {
+  for (const child of running) child.kill("SIGKILL");
+});
+
 /** Starts one; `settings` are those of its command line. Resolves to `{url, publish, stop, kill}`. */
 export async function startServer(settings = {}, port = 0) {
   const directory = mkdtempSync(join(tmpdir(), "tidewire-js-"));
@@ -19,6 +25,8 @@ export async function startServer(settings = {}, port = 0) {
     env: { PATH: process.env.PATH, HOME: directory },
     stdio: ["ignore", "pipe", "pipe"],
   });
+  running.add(child);
+  child.once("exit", () => running.delete(child));
   let said = "";
   child.stderr.on("data", (text) => {
     said += text;
@@ -61,9 +69,9 @@ export async function startServer(settings = {}, port = 0) {
   };
 }
 
-/** Resolves as soon as `holds()` is true; fails after 10 s. */
+/** Resolves as soon as `holds()` is true; fails after 30 s. */
 export async function until(holds, what = String(holds)) {
-  const end = Date.now() + 10_000;
+  const end = Date.now() + 30_000;
   while (!(await holds())) {
     if (Date.now() > end) throw new Error(`never: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));

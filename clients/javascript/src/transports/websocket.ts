@@ -45,6 +45,8 @@ class Socket implements Attempt {
       this.#socket = socket;
       socket.onmessage = ({ data }) => this.#take(data);
       socket.onclose = ({ code, reason }) => void this.#end(code, reason);
+      // Some say no more than this when a handshake fails.
+      socket.onerror = () => this.#spoken || void this.#end(1006, "");
     } catch (error) {
       this.#fail(failureOf(error));
     }
@@ -58,7 +60,7 @@ class Socket implements Attempt {
     this.#closed = true;
     const socket = this.#socket;
     if (socket) {
-      socket.onmessage = socket.onclose = null;
+      socket.onmessage = socket.onclose = socket.onerror = null;
       socket.close(1000);
     }
   }
@@ -76,6 +78,7 @@ class Socket implements Attempt {
   }
 
   async #end(code: number, reason: string): Promise<void> {
+    this.#socket!.onclose = this.#socket!.onerror = null;
     const { credentials } = this.#context.http;
     this.#fail(
       this.#spoken ? credentials.after(closed(code, reason), this.#token) : await this.#diagnosis(),
