@@ -115,6 +115,9 @@ def fit_together(case: Case[Any], published: str) -> None:
             query = given
     elif path in ("/ack", "/nack"):
         query |= {"eventId": [published]}
+    elif path == "/connections" and case.method == "DELETE":
+        if not query.keys() & {"user", "session", "device", "channel"}:
+            query["user"] = "42"
     elif path == "/receipts":
         query |= {"eventId": published}
     elif path in SUBSCRIBING:
@@ -193,6 +196,7 @@ class Walk:
 
     def __init__(self, server: ServerProcess) -> None:
         self._server = server
+        self.address = server.address
         self._schema = openapi.from_dict(OPEN)
         self.seen: set[tuple[str, str]] = set()
 
@@ -206,9 +210,12 @@ class Walk:
         headers: dict[str, str] | None = None,
         body: Any = None,
         media: str = "application/json",
+        path_parameters: dict[str, str] | None = None,
     ) -> Any:
         """Make one request; return the JSON of its answer."""
         parts: dict[str, Any] = {"query": query or {}, "headers": headers or {}}
+        if path_parameters is not None:
+            parts["path_parameters"] = path_parameters
         if body is not None:
             parts |= {"body": body, "media_type": media}
         case = self._schema[path][method].Case(**parts)
@@ -260,6 +267,17 @@ def test_a_walk_through_all_addresses(start: StartServer) -> None:
     assert walk(200, "POST", "/tickets", body={"origin": "https://app.example"})["ticket"]
     walk(404, "POST", "/refresh", query={"session": "none"})
     walk(204, "POST", "/revoke", body={"user": "42"})
+
+    with RawConnection(walk.address) as held:
+        held.request("GET", "/sse?channels=news&device=phone")
+        held.read_until(b"tidewire.ready")
+        listed = walk(200, "GET", "/connections", query=news | {"limit": 5})
+        named = {"id": str(listed["connections"][0]["id"])}
+        assert walk(200, "GET", "/connections/{id}", path_parameters=named)["channels"] == ["news"]
+        assert walk(200, "DELETE", "/connections/{id}", path_parameters=named)["disconnected"] == 1
+    walk(404, "GET", "/connections/{id}", path_parameters=named)
+    assert walk(200, "DELETE", "/connections", query={"device": "phone"})["disconnected"] == 0
+    assert walk(200, "GET", "/nodes")["nodes"][0]["connections"] >= 1
 
     for path in ("/healthz", "/readyz", "/metrics", "/openapi.json"):
         walk(200, "GET", path)

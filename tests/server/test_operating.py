@@ -176,6 +176,8 @@ def test_pages(server: Server) -> None:
         ("GET", "/connections?user="),
         ("GET", "/connections?transport=ws"),
         ("GET", "/connections?channel=a%20b"),
+        ("GET", "/connections?session=a%20b"),
+        ("GET", "/connections?node=null"),
         ("GET", "/connections/x?user=1"),
         ("DELETE", "/connections"),
         ("DELETE", "/connections?transport=sse"),
@@ -192,10 +194,16 @@ def test_what_is_not_understood(server: Server, method: str, target: str) -> Non
 
 @pytest.mark.parametrize(
     "target",
-    ["/connections/", "/connections/{id}", "/connections/a/b", "/connections/a%20b", "/nodes/x"],
+    ["/connections/", "/connections/a/b", "/nodes/x", "/connections/a/", "//x"],
 )
 def test_what_is_no_address(server: Server, target: str) -> None:
     assert ask(server, target).json["code"] == "not_found"
+
+
+@pytest.mark.parametrize("name", ["nobody", "{id}", "a%20b", "%", "x" * 65, "."])
+def test_what_is_no_connection(server: Server, name: str) -> None:
+    assert ask(server, f"/connections/{name}").json["code"] == "unknown_connection"
+    assert ask(server, f"/connections/{name}", "DELETE").json["code"] == "unknown_connection"
 
 
 def test_methods_of_an_address_with_a_name(server: Server) -> None:

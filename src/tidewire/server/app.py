@@ -36,7 +36,7 @@ from tidewire.server.load import Load
 from tidewire.server.operating import answer_questions
 from tidewire.server.request import Endpoint, HttpLimits, Request
 from tidewire.server.returning import FleetPace, Returns
-from tidewire.server.routes import ALWAYS_ANSWERED, NAME, options_of, routes_of, split
+from tidewire.server.routes import ALWAYS_ANSWERED, options_of, routes_of, split
 from tidewire.server.turns import Turns
 from tidewire.server.wheel import Wheel
 from tidewire.settings import Settings
@@ -296,9 +296,9 @@ class App:
         """
         folder, slash, name = path.rpartition(b"/")
         route = self._by_name.get(folder + slash)
-        if route is None or NAME.fullmatch(name) is None:
+        if route is None or not name:
             raise NotFound(f"there is nothing at {_shown(path)}")
-        request.name = name.decode()
+        request.name = name.decode("latin-1")
         return route
 
     def _check_source(self, request: Request) -> None:

@@ -5,12 +5,14 @@ Each server knows its own connections, and a request to any of them asks all.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from tidewire.access.audit import audit
 from tidewire.hub import NodeInfo
+from tidewire.hub.node import ID_LENGTH
 from tidewire.model import BadRequest, NotFound, check_channel
 from tidewire.server.connections import (
     TRANSPORTS,
@@ -23,7 +25,7 @@ from tidewire.server.connections import (
 from tidewire.server.journal import about
 from tidewire.server.request import Request
 from tidewire.server.response import JSON
-from tidewire.transports.query import parameters
+from tidewire.transports.query import check_session, parameters
 
 if TYPE_CHECKING:
     from tidewire.hub import Answers
@@ -42,6 +44,8 @@ DISCONNECT_SECONDS = 8.0
 
 _HEADERS = JSON + b"Cache-Control: no-store\r\n"
 _FILTERS = frozenset({"user", "session", "device", "channel", "transport"})
+_NODE = re.compile(rf"[A-Za-z0-9]{{{ID_LENGTH}}}", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _ENOUGH = ("user", "session", "device", "channel")
 MOST_TEXT = 1_024
 """Characters of a parameter."""
@@ -124,7 +128,7 @@ def list_connections(app: App, request: Request, connection: Connection) -> None
     values = _values(request, {*_FILTERS, "node", "limit", "after"})
     limit = _number(values, "limit", 1, MOST_LIMIT, DEFAULT_LIMIT)
     question = _ListOf(_which(values), values.get("after", ""), limit)
-    work = _list(app, request, connection, question, values.get("node"))
+    work = _list(app, request, connection, question, _node(values))
     app.answer_later(request, connection, work)
 
 
@@ -141,6 +145,7 @@ async def _list(
 def look_up(app: App, request: Request, connection: Connection) -> None:
     """``GET /connections/{id}``: one connection, with its channels."""
     _values(request, set())
+    _check_name(request)
     app.answer_later(request, connection, _look_up(app, request, connection))
 
 
@@ -151,12 +156,13 @@ async def _look_up(app: App, request: Request, connection: Connection) -> None:
         if found is not None:
             connection.respond(200, _HEADERS + app.cors(request), _encode(found))
             return
-    raise _unknown(answers)
+    raise _unknown(answers.missing)
 
 
 def disconnect_one(app: App, request: Request, connection: Connection) -> None:
     """``DELETE /connections/{id}``: that connection ends, wherever it is."""
     retry = _retry(_values(request, {"retry"}))
+    _check_name(request)
     wanted = _Wanted(Which(id=request.name), None)
     app.answer_later(
         request, connection, _disconnect(app, request, connection, wanted, retry, one=True)
@@ -168,7 +174,7 @@ def disconnect(app: App, request: Request, connection: Connection) -> None:
     values = _values(request, {*_FILTERS, "node", "retry"})
     if not any(name in values for name in _ENOUGH):
         raise BadRequest("say whose connections: by user, session, device or channel")
-    wanted = _Wanted(_which(values), values.get("node"))
+    wanted = _Wanted(_which(values), _node(values))
     work = _disconnect(app, request, connection, wanted, _retry(values), one=False)
     app.answer_later(request, connection, work)
 
@@ -189,7 +195,7 @@ async def _disconnect(
     facts = about(connection, request)
     audit("disconnect", request.caller, **which, disconnected=count, **facts)
     if one and not count:
-        raise _unknown(answers)
+        raise _unknown(answers.missing)
     body = _encode(_Disconnected(count, answers.missing))
     connection.respond(200, _HEADERS + app.cors(request), body)
 
@@ -200,8 +206,18 @@ async def _ask(
     return await app.fleet.ask(kind, question, seconds, None if node is None else [node])
 
 
-def _unknown(answers: Answers) -> NotFound:
-    silent = f"; {', '.join(answers.missing)} did not answer" if answers.missing else ""
+def _check_name(request: Request) -> None:
+    """Ask nobody for what is no connection's id.
+
+    Raises:
+        NotFound: ``unknown_connection``.
+    """
+    if _NAME.fullmatch(request.name) is None:
+        raise _unknown([])
+
+
+def _unknown(missing: list[str]) -> NotFound:
+    silent = f"; {', '.join(missing)} did not answer" if missing else ""
     return NotFound(f"there is no such connection{silent}", code="unknown_connection")
 
 
@@ -228,7 +244,16 @@ def _which(values: dict[str, str]) -> Which:
         raise BadRequest(f"transport is one of {', '.join(TRANSPORTS.values())}")
     if "channel" in values:
         check_channel(values["channel"])
+    if "session" in values:
+        check_session(values["session"])
     return Which(**{name: value for name, value in values.items() if name in _FILTERS})
+
+
+def _node(values: dict[str, str]) -> str | None:
+    node = values.get("node")
+    if node is not None and _NODE.fullmatch(node) is None:
+        raise BadRequest(f"node={node[:40]!r}: take an id that GET /nodes answers")
+    return node
 
 
 def _retry(values: dict[str, str]) -> int | None:

@@ -58,7 +58,7 @@ class Request:
         self.credentials: Credentials | None = None
         self.caller: Caller = OPEN
         self.query = b""
-        self.name = ""  # what stands in the place of {id} in the path
+        self.name = ""  # what stands in the place of {id} in the path, as it was sent
         self.poll_key: tuple[bytes | None, ...] | None = None
 
     def header(self, name: bytes) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
     from tidewire.server.connection import Connection
 
 Routes = dict[bytes, dict[bytes, Endpoint]]
-
-NAME = re.compile(rb"[A-Za-z0-9_-]{1,64}")
-"""What may stand in the place of ``{id}`` in a path."""
 
 
 def routes_of(settings: Settings) -> Routes:

@@ -43,7 +43,7 @@ _LIST = Operation(
         query("limit", whole(1, MOST_LIMIT) | {"default": DEFAULT_LIMIT}, "Of a page."),
         query("after", _TEXT, "What the page before has as `next`."),
     ),
-    refusals={400: ("invalid_channel",)},
+    refusals={400: ("invalid_channel", "invalid_session")},
 )
 _LOOK = Operation(
     "getConnection",
@@ -62,7 +62,7 @@ _END = Operation(
     "`disconnected`; with `retry` it is 1013, and 503. Nobody is kept from coming back: that is "
     "what `POST /revoke` is for.",
     parameters=(*_FILTERS, _RETRY),
-    refusals={400: ("invalid_channel",)},
+    refusals={400: ("invalid_channel", "invalid_session")},
 )
 _END_ONE = Operation(
     "deleteConnection",
