@@ -61,6 +61,10 @@ class Lost(Exception):
 
 _PUSHED: Final = object()
 
+#: What a connection ends with. The last is uvloop's, where a socket is written to that has just
+#: been closed by the other side.
+BROKEN: Final = (LibraryError, OSError, RuntimeError)
+
 
 class Connection:
     """To the server *name*, once it is ``open``.
@@ -102,7 +106,7 @@ class Connection:
             raise EngineUnavailable(
                 f"what answers at {self.name} does not speak as Redis does: {error}"
             ) from error
-        except (LibraryError, OSError) as error:
+        except BROKEN as error:
             if getattr(error, "status_code", None):  # that of wrong credentials is of another kind
                 raise EngineUnavailable(f"Redis at {self.name} refuses: {coded(error)}") from error
             raise EngineUnavailable(f"cannot connect to Redis at {self.name}: {error}") from error
@@ -188,7 +192,7 @@ class Connection:
                 commands, self._unsent = self._unsent, []
                 packed = line.pack_commands(commands)
                 await line.send_packed_command(packed, check_health=False)
-        except (LibraryError, OSError) as error:
+        except BROKEN as error:
             self.close(str(error))
 
     async def _keep_reading(self, line: AbstractConnection) -> None:
