@@ -90,11 +90,11 @@ def test_who_ends_again_and_again_is_waited_for(world: World) -> None:
     assert pauses == [0, 0.5, 1, 2, 4, 8, 16, *[LONGEST_PAUSE] * 3]
 
 
-def test_meanwhile_nobody_is_sent_there(world: World) -> None:
+def test_meanwhile_nothing_is_done(world: World) -> None:
     world.ended(2)
     world.orders()
-    world.ended(4)
-    assert world.kinds() == [("suspend", 1)]
+    assert world.ended(4).pause == 0.5
+    assert world.kinds() == []
     assert world.slots.next_time() == world.now + 0.5
     world.now += 0.4
     assert world.kinds() == []
@@ -143,6 +143,7 @@ def test_a_reload_that_does_not_get_ready_changes_nothing(world: World) -> None:
     world.orders()
     ended = world.ended(4)
     assert ended.refused
+    assert ended.pause == 0
     assert not ended.expected
     assert world.orders() == []
     assert not world.slots.reloading

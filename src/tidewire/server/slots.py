@@ -29,10 +29,10 @@ class Order(NamedTuple):
     """What is to be done.
 
     ``start`` a worker of *generation* for the *slot*; ``leave``, ``stop`` and ``kill`` the worker
-    *pid*; ``suspend`` the slot's socket, because for a while nobody will accept what comes there.
+    *pid*.
     """
 
-    kind: Literal["start", "leave", "stop", "kill", "suspend"]
+    kind: Literal["start", "leave", "stop", "kill"]
     slot: int
     pid: int = 0
     generation: int = 0
@@ -41,8 +41,9 @@ class Order(NamedTuple):
 class Ended(NamedTuple):
     """What the end of a worker means.
 
-    It was *expected*, or the slot gets another after *pause* seconds. It may have been the end of a
-    reload, too: *refused* is set when a worker of the new generation did not get ready.
+    It was *expected*, or the slot gets another, if it has none, after *pause* seconds, in which
+    nobody accepts what comes there. It may have been the end of a reload, too: *refused* is set
+    when a worker of the new generation did not get ready.
     """
 
     slot: int
@@ -143,11 +144,10 @@ class Slots:
         refused = worker.state == "starting" and worker.generation > self.proven
         if refused:
             self.generation = self.proven
-        pause = self._pause_after(slot.failures)
+        pause = 0.0
         if self._head(worker.slot) is None:
+            pause = self._pause_after(slot.failures)
             slot.due = now + pause
-            if pause:
-                self._urgent.append(Order("suspend", worker.slot))
         return Ended(worker.slot, expected=False, pause=pause, refused=refused)
 
     @staticmethod

@@ -132,8 +132,6 @@ class Supervisor:
     def _carry_out(self, order: Order) -> None:
         if order.kind == "start":
             self._start(order)
-        elif order.kind == "suspend":
-            suspend(self._listeners[order.slot])
         elif order.kind == "kill":
             if self._failure is None:
                 logger.warning("worker %d does not end: killed", order.slot + 1)
@@ -316,6 +314,8 @@ class Supervisor:
             self._slots.drain_timeout = self._settings[self._slots.generation].drain_timeout
             logger.error("the reload is given up, the settings stay as they are: %s", how)
         else:
+            if ended.pause:
+                suspend(self._listeners[ended.slot])
             again = f"in {ended.pause:.1f} s" if ended.pause else "now"
             logger.error("worker %d has ended (%s); another one starts %s", worker, how, again)
 
