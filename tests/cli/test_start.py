@@ -146,7 +146,7 @@ def test_the_log_is_kept_below_the_working_directory(tmp_path: Path) -> None:
         (["--port", "99999"], "port: 99999 (from --port) is not allowed; "),
         (["--host", "0.0.0.0"], 'host: "0.0.0.0" (from --host): other machines could '),
         (["--engine", "mysql://h"], 'engine: "mysql://h" (from --engine) is not allowed '),
-        (["--engine", "memory:", "--workers", "2"], "workers: 2 (from --workers): a log in memory "),
+        (["--engine", "memory:", "--workers", "2"], "workers: 2 (from --workers): a log in "),
         (["--config", "missing.toml"], "/missing.toml: cannot be read: No such file or directory"),
     ],
 )
