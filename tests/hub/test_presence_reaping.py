@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.hub.presence_world import CHANNEL, GRACE, PresenceWorld, run
+from tests.hub.presence_world import CHANNEL, GRACE, SOON, PresenceWorld, run
 from tidewire.hub.fleet import BEAT, TTL
 from tidewire.hub.presence_reaping import CLAIM_SECONDS, CLAIMS
-from tidewire.hub.presence_records import client_of_session
+from tidewire.hub.presence_records import COUNTS, TABLE, client_of_session, count_key, member_key
 
 
 def test_a_node_that_dies() -> None:
@@ -128,5 +128,95 @@ def test_all_were_killed_at_once() -> None:
         await asyncio.sleep(30)
         assert sorted(world.told("back", "gone")) == ["join back", "join gone", "leave gone"]
         assert await c.count() == 1
+
+    run(story)
+
+
+def test_a_poller_between_two_polls_has_not_left() -> None:
+    async def story(world: PresenceWorld) -> None:
+        a, b = await world.some("ab")
+        for _ in range(4):
+            a.poll("p")
+            await asyncio.sleep(20)
+        a.poll("p")
+        a.poll("gone")
+        await asyncio.sleep(SOON)
+        await a.stop()
+        await asyncio.sleep(20)
+        assert world.told("p", "gone") == ["join p", "join gone"]
+        assert set((await world.records()).values()) == {b.id}
+        assert await world.counts() == {(CHANNEL, b.id): 2}
+        for _ in range(10):
+            b.poll("p")
+            await asyncio.sleep(20)
+        assert world.told("p", "gone") == ["join p", "join gone", "leave gone"]
+        await asyncio.sleep(200)
+        assert world.told("p", "gone") == ["join p", "join gone", "leave gone", "leave p"]
+
+    run(story)
+
+
+def test_a_session_that_polls_now_is_a_poller() -> None:
+    async def story(world: PresenceWorld) -> None:
+        a, b = await world.some("ab")
+        a.open("s", CHANNEL)
+        await asyncio.sleep(5)
+        a.close("s")
+        for _ in range(5):
+            a.poll(client_of_session("s"))
+            await asyncio.sleep(20)
+        await a.stop()
+        await asyncio.sleep(15)
+        b.poll(client_of_session("s"))
+        await asyncio.sleep(SOON)
+        assert world.told("s") == ["join s"]
+
+    run(story)
+
+
+def test_who_is_adopted_is_found_by_a_count_at_any_time() -> None:
+    async def story(world: PresenceWorld) -> None:
+        a, b = await world.some("ab")
+        a.poll("p")
+        await asyncio.sleep(SOON)
+        changed: list[tuple[str, str]] = []
+        change = b.access.change
+
+        def noting(table: str, key: str, *rest: object) -> object:
+            changed.append((table, key))
+            return change(table, key, *rest)  # type: ignore[arg-type]
+
+        b.access.change = noting  # type: ignore[assignment,method-assign]
+        await a.stop()
+        await asyncio.sleep(20)
+        ours = [one for one in changed if one[0] in (TABLE, COUNTS)]
+        assert ours == [
+            (COUNTS, count_key(CHANNEL, b.id)),
+            (TABLE, member_key(CHANNEL, "p")),
+            (COUNTS, count_key(CHANNEL, a.id)),
+        ]
+
+    run(story)
+
+
+def test_who_is_known_to_a_third_node_has_not_left() -> None:
+    """A session that polled there while its record was taken over elsewhere."""
+
+    async def story(world: PresenceWorld) -> None:
+        a, b, c = await world.some("abc")
+        client = client_of_session("s")
+        for node in (b, b, b):
+            node.poll(client)
+            await asyncio.sleep(1)
+        a.open("s", CHANNEL)  # takes the record over; b knows the client still, and writes nothing
+        await asyncio.sleep(SOON)
+        a.close("s")
+        await a.stop()
+        for _ in range(30):
+            b.poll(client)
+            await asyncio.sleep(1)
+        assert world.told("s") == ["join s"]
+        assert await c.clients() == [client]
+        assert set((await world.records()).values()) == {b.id}
 
     run(story)

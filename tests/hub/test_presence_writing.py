@@ -122,3 +122,41 @@ def test_a_leave_that_is_told_late_is_put_right() -> None:
         assert await a.clients() == [client_of_session("s")]
 
     run(story)
+
+
+@pytest.mark.parametrize("away", [0.0, 10.0])
+def test_who_leaves_while_a_record_is_to_be_written_again(away: float) -> None:
+    """The older record is there all the same: it must not be forgotten."""
+
+    async def story(world: PresenceWorld) -> None:
+        node = await world.node()
+        node.open("a", CHANNEL)
+        await asyncio.sleep(SOON)
+        node.access.away = away > 0
+        node.presence.write_again()
+        node.close("a")
+        await asyncio.sleep(away)
+        node.access.come_back()
+        await asyncio.sleep(10)
+        assert world.told("a") == ["join a", "leave a"]
+        assert not await world.records()
+        assert not await world.counts()
+
+    run(story)
+
+
+def test_what_could_not_be_written_again_is_written_later() -> None:
+    async def story(world: PresenceWorld) -> None:
+        node = await world.node()
+        node.open("a", CHANNEL)
+        await asyncio.sleep(SOON)
+        node.access.away = True
+        node.presence.write_again()
+        await asyncio.sleep(5)
+        [key] = await world.records()
+        await world.log.change(TABLE, key, lambda old: None, 1)  # another has reaped it
+        node.access.come_back()
+        await asyncio.sleep(3)
+        assert await node.clients() == [client_of_session("a")]
+
+    run(story)

@@ -46,12 +46,13 @@ import msgspec
 
 from tidewire.hub.hub import Hub
 from tidewire.hub.node import NodeInfo
-from tidewire.hub.presence_reaping import Reaper
+from tidewire.hub.presence_reaping import POLLING, Reaper
 from tidewire.hub.presence_records import (
     COUNTS,
     TABLE,
     TTL,
     Member,
+    MemberRecord,
     Who,
     client_of_session,
     decode,
@@ -154,7 +155,7 @@ class Presence:
         self._fleet = fleet
         self._wheel = Wheel()
         self._writer = Writer(hub, fleet, self.rooms, wall)
-        self._reaper = Reaper(hub, fleet, times.grace)
+        self._reaper = Reaper(hub, fleet, times.grace, self)
         self._asking: list[Attendee] = []
         self._timer: asyncio.TimerHandle | None = None
         self._refresh: asyncio.TimerHandle | None = None
@@ -273,7 +274,11 @@ class Presence:
         elif attendee.over:
             attendee.over = False
             self._writer.write(attendee)
-        attendee.who = who
+        if not attendee.holds:
+            if (attendee.who.transport in POLLING) != (who.transport in POLLING):
+                attendee.again = True  # what becomes of it when this node dies is another now
+                self._writer.write(attendee)
+            attendee.who = who
         attendee.warned = False
         return attendee
 
@@ -335,7 +340,7 @@ class Presence:
             room.told = -1
             for attendee in room.attendees.values():
                 if not attendee.over:
-                    attendee.kept = False
+                    attendee.again = True
                     self._writer.write(attendee)
 
     # Other nodes
@@ -349,9 +354,32 @@ class Presence:
             channel, client = split_key(key)
             attendee = self._find(channel, client)
             if attendee is not None and attendee.is_there(now) and not attendee.over:
-                attendee.kept = False
-                attendee.moved = True
+                attendee.again = True
                 self._writer.write(attendee)
+
+    async def ask(self, keys: list[str]) -> None:
+        """Have nodes that know these members take them over; return when they have had time."""
+        self._send(Draft(CHANNEL, _encode_keys(keys)))
+        await asyncio.sleep(ASK_SECONDS)
+
+    def adopt(self, channel: str, client: str, record: MemberRecord) -> bool:
+        """Have the poller as if it had just polled here; ``False``: there are too many."""
+        known = self._find(channel, client)
+        if known is None:
+            if self._writer.pollers >= MOST_POLLERS:
+                return False
+            who = Who(client, record.transport, record.user, record.device)
+            known = self._attendee(channel, who)
+            known.poller = True
+            self._writer.pollers += 1
+        known.again = True
+        self._writer.write(known)
+        self._stays_until(known, max(known.until, self.clock() + self.times.poll_most))
+        return True
+
+    async def written(self) -> None:
+        """Return when all that is to be written is."""
+        await self._writer.written()
 
     def _send(self, draft: Draft) -> None:
         """Nobody waits for it: should it be lost, a poller that is elsewhere is told to have left,

@@ -5,6 +5,10 @@ Then one of them claims the dead node, by a record, and goes through the channel
 members: its counts say which. So does a node that starts, for those that were all killed at once.
 If the one who reaps is gone itself before it is through, whoever reaps after it begins anew: what
 is done is done.
+
+A stream that has not come back by then has left. A poller may be between two polls: it is adopted
+by the one who reaps, as if it had just polled there. And who was on several nodes may be known to
+another one, without a record of its own: so the others are asked first.
 """
 
 from __future__ import annotations
@@ -12,12 +16,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from tidewire.hub.presence_records import (
     COUNTS,
     TABLE,
     TTL,
+    MemberRecord,
     count_key,
     counted,
     decode,
@@ -41,16 +46,34 @@ START_SECONDS = 5.0
 """After a start, for clients of the node before to come back."""
 AGAIN_SECONDS = 5.0
 PAGE = 500
+POLLING = frozenset({"poll", "longpoll"})
+
+
+class Survivors(Protocol):
+    """What becomes of those who are not gone."""
+
+    async def ask(self, keys: list[str]) -> None:
+        """Have nodes that know these members take them over; return when they have had time."""
+        ...
+
+    def adopt(self, channel: str, client: str, record: MemberRecord) -> bool:
+        """Have the poller as if it had just polled here; ``False``: there are too many."""
+        ...
+
+    async def written(self) -> None:
+        """Return when all that is to be written is."""
+        ...
 
 
 class Reaper:
     """Reaps for one node, when it is told that others are gone."""
 
-    def __init__(self, hub: Hub, fleet: Fleet, grace: float) -> None:
+    def __init__(self, hub: Hub, fleet: Fleet, grace: float, survivors: Survivors) -> None:
         self._hub = hub
         self._engine = hub.engine
         self._fleet = fleet
         self._grace = grace
+        self._survivors = survivors
         self._timer: asyncio.TimerHandle | None = None
         self._at = 0.0
         self._reaping = False
@@ -141,6 +164,9 @@ class Reaper:
             after = page[-1][0]
             found = [(key, decode(value)) for key, value in page]
             mine = [(key, record) for key, record in found if record.node == node]
+            if moved := [key for key, record in mine if record.moved]:
+                await self._survivors.ask(moved)
+            mine = [(key, record) for key, record in mine if not self._adopts(key, record)]
             change = partial(reaped, node)
             values = await asyncio.gather(
                 *(self._engine.change(TABLE, key, change, TTL) for key, _ in mine)
@@ -159,8 +185,15 @@ class Reaper:
             if news:
                 await self._engine.append(news)
             await asyncio.sleep(0)
+        await self._survivors.written()  # those that were adopted: then they are found by others
         change = partial(counted, 0)
         await self._engine.change(COUNTS, count_key(channel, node), change, TTL)
+
+    def _adopts(self, key: str, record: MemberRecord) -> bool:
+        if record.transport not in POLLING:
+            return False
+        channel, client = split_key(key)
+        return self._survivors.adopt(channel, client, record)
 
 
 # Changes of records: they may run on another thread, and more than once.

@@ -22,10 +22,12 @@ class Attendee:
 
     It is there while something *holds* it, a stream or a held poll, and after that until ``until``.
     Then it is ``over``. ``stint`` is that of the record that this node wrote last, ``kept`` whether
-    the record is its own for all that it knows, ``moved`` whether other nodes may know it too.
+    there may be such a record, ``again`` whether it is to be written once more, ``moved`` whether
+    other nodes may know the client too.
     """
 
     __slots__ = (
+        "again",
         "away",
         "channel",
         "holds",
@@ -49,6 +51,7 @@ class Attendee:
         self.until = 0.0
         self.over = False
         self.kept = False
+        self.again = False
         self.moved = False
         self.warned = False  # the others were asked whether they have it
         self.stint = 0

@@ -61,6 +61,8 @@ class Writer:
         self.pollers = 0  # attendees that began as such
         self._stints = 0
         self._writing = False
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._uncounted: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
@@ -70,7 +72,12 @@ class Writer:
         self._waiting[attendee] = None
         if not self._writing and not self._stopped:
             self._writing = True
+            self._idle.clear()
             self._hub.spawn(self._write_all())
+
+    async def written(self) -> None:
+        """Return when nothing waits any more."""
+        await self._idle.wait()
 
     def stop(self) -> None:
         """Begin nothing any more."""
@@ -98,12 +105,13 @@ class Writer:
                     await asyncio.sleep(AGAIN_SECONDS)
         finally:
             self._writing = False
+            self._idle.set()
 
     async def _write(self, batch: Sequence[Attendee]) -> Collection[Attendee]:
         """Write those of *batch* whose records are not as they should be; return what failed."""
         news: list[Draft] = []
         failed: set[Attendee] = set()
-        joins = [one for one in batch if not one.over and not one.kept]
+        joins = [one for one in batch if not one.over and (one.again or not one.kept)]
         leaves = [one for one in batch if one.over and one.kept]
         self._count_new(joins)
         begun = [(one, self._join(one)) for one in joins]
@@ -113,12 +121,14 @@ class Writer:
         )
         for (one, _), value in zip(begun, results, strict=False):
             if isinstance(value, BaseException):
+                one.again = True
                 failed.add(one)
                 _tell(value)
             else:
                 assert value is not None
                 record = decode(value)
                 one.kept = True
+                one.stint = record.stint
                 one.moved = record.moved
                 one.since = record.since
                 if record.new:
@@ -145,10 +155,12 @@ class Writer:
 
     def _join(self, one: Attendee) -> asyncio.Future[bytes | None]:
         self._stints += 1
-        one.stint = self._stints
+        one.again = False
         who = one.who
         since = one.since or int(self._wall() * 1000)
-        record = MemberRecord(self._fleet.id, one.stint, since, who.transport, who.user, who.device)
+        record = MemberRecord(
+            self._fleet.id, self._stints, since, who.transport, who.user, who.device
+        )
         key = member_key(one.channel, who.client)
         return self._hub.engine.change(TABLE, key, partial(joined, record), TTL)
 
@@ -165,7 +177,7 @@ class Writer:
         if one.over and not one.kept:
             del room.attendees[one.who.client]
             self.pollers -= one.poller
-        elif one.over or not one.kept:
+        elif one.over or one.again or not one.kept:
             self._waiting[one] = None
         if len(room.attendees) != room.told:
             self._count_later(one.channel)
