@@ -165,7 +165,7 @@ async def test_nobody_waits_for_a_worker_that_dies_again_and_again(server: Serve
             client = stack.enter_context(socket.create_connection(server.address, timeout=10))
             client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert client.recv(100).startswith(b"HTTP/1.1 200 OK")
-    await until(lambda: len(workers_of(server)) == WORKERS)
+    await until(lambda: scrape(server)["tidewire_workers",] == WORKERS)
     async with listening(server):
         assert min(streams_of(server, pid) for pid in workers_of(server)) > 0
 
