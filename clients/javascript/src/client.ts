@@ -6,7 +6,7 @@ import type { Envelope, Gap, Message, Receipt } from "./envelope.js";
 import { type Environment, environment } from "./environment.js";
 import { refused, TidewireError } from "./errors.js";
 import { Http, json } from "./http.js";
-import { Link, type Terms } from "./link.js";
+import { type Follower, Link, type Terms } from "./link.js";
 import type { MachineState } from "./machine.js";
 import { Memory } from "./memory.js";
 import { Outbox, type PublishOptions } from "./outbox.js";
@@ -40,7 +40,9 @@ export interface ClientOptions {
   /** Channels that are followed from the begin; `on("message")` hears them. */
   readonly channels?: readonly string[];
   /** Which transports may be used, best first; `websocket`, `sse`, `longpoll`, `poll` if not given. */
-  readonly transports?: readonly TransportName[];
+  readonly transports?: readonly (TransportName | Transport)[];
+  /** Those of consumers, where the others are shared with other tabs. @internal */
+  readonly own?: readonly (TransportName | Transport)[];
   /** The durable consumer of subscriptions that name no other. */
   readonly consumer?: string;
   /** What is sent when this client is too slow: `catch_up`, `latest` or `disconnect`. */
@@ -98,6 +100,8 @@ export interface ClientEvents {
   error: unknown;
 }
 
+const IDLE: ClientState = { status: "idle" };
+
 interface Line {
   readonly link: Link;
   readonly acks: Acknowledger | undefined;
@@ -112,6 +116,8 @@ export class Client {
   readonly #memory: Memory;
   readonly #options: ClientOptions;
   readonly #transports: readonly Transport[];
+  /** Those of consumers, of which each reads by itself. */
+  readonly #own: readonly Transport[];
   readonly #outbox: Outbox;
   readonly #lines = new Map<string, Line>();
   readonly #listeners = new Map<string, Set<(value: never) => void>>();
@@ -127,6 +133,7 @@ export class Client {
     this.#http = new Http(this.#env, baseUrl(url), new Credentials(this.#env, options));
     this.#memory = new Memory(this.#env, this.#http.base);
     this.#transports = chosen(this.#env, options.transports);
+    this.#own = options.own ? chosen(this.#env, options.own) : this.#transports;
     this.#outbox = new Outbox(this.#env, this.#http, () => this.#connected(), options.queue);
     this.#kept = this.#keptAs ? this.#memory.cursors(this.#keptAs) : {};
     for (const channel of options.channels ?? []) {
@@ -151,12 +158,22 @@ export class Client {
     return this.#env;
   }
 
+  /** The state of the connection; of that which is not live, if there are several. */
   get state(): ClientState {
-    const lines = [...this.#lines.values()].map(({ state }) => state);
-    return (
-      lines.find(({ status }) => status !== "live") ??
-      lines[0] ?? { status: this.#closed ? "closed" : "idle" }
-    );
+    const states = [...this.#lines.values()].map(({ state }) => state);
+    return states.find(({ status }) => status !== "live") ?? states[0] ?? IDLE;
+  }
+
+  /** Follows a channel without a handler; returns how to leave it. @internal */
+  follow(follower: Follower): () => void {
+    const { link } = this.#line(undefined, undefined);
+    link.follow(follower);
+    return () => link.unfollow(follower);
+  }
+
+  /** Where the connection is. @internal */
+  get cursor(): string | undefined {
+    return this.#lines.get("")?.link.position.cursor;
   }
 
   /** Calls back at each event of this kind; returns how to stop. */
@@ -306,6 +323,7 @@ export class Client {
     await Promise.race([told, this.#http.pause(LAST, true)]);
     this.#http.wake(); // which ends that pause, too
     for (const { link } of lines) link.close();
+    for (const transport of this.#transports) transport.close?.();
     this.#lines.clear();
   }
 
@@ -332,7 +350,7 @@ export class Client {
       env: this.#env,
       http: this.#http,
       memory: this.#memory,
-      transports: this.#transports,
+      transports: consumer ? this.#own : this.#transports,
       terms,
       events,
       onState: (state) => {
@@ -347,7 +365,7 @@ export class Client {
     });
     const failed = (error: TidewireError) => this.#emit("error", error);
     const acks = consumer ? new Acknowledger(this.#http, consumer, failed) : undefined;
-    const line: Line = { link, acks, subscriptions: new Set(), state: { status: "idle" } };
+    const line: Line = { link, acks, subscriptions: new Set(), state: IDLE };
     this.#lines.set(name, line);
     return line;
   }
@@ -411,10 +429,11 @@ export class Client {
 /** The transports of these names, in this order, as far as they are there. */
 function chosen(
   env: Environment,
-  names: readonly TransportName[] = ["websocket", "sse", "longpoll", "poll"],
+  names: readonly (TransportName | Transport)[] = ["websocket", "sse", "longpoll", "poll"],
 ): readonly Transport[] {
   return names
     .map((name) => {
+      if (typeof name === "object") return name;
       const found = TRANSPORTS.find((transport) => transport.name === name);
       if (!found) throw new TypeError(`${name} is none of the transports`);
       return found;

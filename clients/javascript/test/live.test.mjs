@@ -1,7 +1,11 @@
 /** The client on a real server, over each of its transports. */
 import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { connect } from "../dist/index.js";
+import { upload } from "../dist/upload.js";
 import { startServer, until } from "./server.mjs";
 import { settle } from "./world.mjs";
 
@@ -172,8 +176,9 @@ describe("a client", () => {
   });
 
   it("outlives the server's sudden death, on whichever transport", async () => {
+    const engine = `sqlite:///${join(mkdtempSync(join(tmpdir(), "tidewire-js-")), "log.db")}`;
     let mortal = await startServer({
-      engine: "sqlite:////tmp/tidewire-js-" + process.pid + ".db",
+      engine: engine,
       "poll-interval": 0.1,
     });
     const channel = fresh();
@@ -185,10 +190,7 @@ describe("a client", () => {
     await mortal.publish(channel, 1, 2);
     await until(() => clients.every(({ got }) => got.length === 2));
     await mortal.kill();
-    mortal = await startServer(
-      { engine: "sqlite:////tmp/tidewire-js-" + process.pid + ".db", "poll-interval": 0.1 },
-      mortal.port,
-    );
+    mortal = await startServer({ engine, "poll-interval": 0.1 }, mortal.port);
     await mortal.publish(channel, 3);
     await until(() => clients.every(({ got }) => got.length === 3));
     assert.deepEqual(
@@ -219,6 +221,43 @@ describe("a client", () => {
     assert.deepEqual(got, numbers(1, 20));
     await client.close();
     await back.stop();
+  });
+});
+
+describe("uploading", () => {
+  it("a file in pieces, and the message that tells of it", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "tidewire-js-"));
+    const taking = await startServer({ "upload-dir": directory });
+    const bytes = Uint8Array.from({ length: 1_000_000 }, (_, i) => (i * 7) % 256);
+    const [client, got, kept] = [open({}, taking.url), [], []];
+    const channel = fresh();
+    await client.subscribe(channel, (message) => got.push(message)).ready;
+    const file = new Blob([bytes], { type: "image/png" });
+    const receipt = await upload(client, channel, file, {
+      name: "tide.png",
+      onProgress: (n) => kept.push(n),
+    });
+    await until(() => got.length >= 1);
+    assert.deepEqual(
+      [got[0].event, got[0].data.name, got[0].data.size],
+      ["upload", "tide.png", 1_000_000],
+    );
+    assert.equal(receipt.seq, 1);
+    assert.equal(kept.at(-1), 1_000_000);
+    assert.deepEqual(new Uint8Array(readFileSync(join(directory, got[0].data.path))), bytes);
+    const again = await upload(client, channel, file, { name: "tide.png" });
+    assert.equal(again.id, receipt.id, "it is published once");
+    await client.close();
+    await taking.stop();
+  });
+
+  it("is refused where the server takes none", async () => {
+    const client = open();
+    await assert.rejects(upload(client, fresh(), new Blob(["x"])), {
+      kind: "refused",
+      code: "uploads_off",
+    });
+    await client.close();
   });
 });
 

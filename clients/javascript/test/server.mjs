@@ -10,6 +10,7 @@ const STARTS_WITHIN = 20_000;
 
 /** Those that are running: none outlives the tests, however they end. */
 const running = new Set();
+let keys = 0;
 process.on("exit", () => {
   for (const child of running) child.kill("SIGKILL");
 });
@@ -55,12 +56,15 @@ export async function startServer(settings = {}, port = 0) {
     url,
     port: Number(new URL(url).port),
     async publish(channel, ...datas) {
-      const messages = datas.map((data) => ({ channel, data }));
-      const answer = await fetch(`${url}/publish`, {
+      const messages = datas.map((data) => ({ channel, data, key: `test-${++keys}` }));
+      const request = {
         method: "POST",
         headers: settings["api-key"] ? { "X-API-Key": settings["api-key"] } : {},
         body: JSON.stringify({ messages }),
-      });
+      };
+      // A kept connection may be closed in the very moment in which it is used again.
+      const post = () => fetch(`${url}/publish`, request);
+      const answer = await post().catch(post);
       if (!answer.ok) throw new Error(await answer.text());
       return (await answer.json()).results;
     },

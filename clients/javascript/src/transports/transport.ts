@@ -17,6 +17,8 @@ export interface Transport {
    * after the attempt was closed. The first that is told is a `ready`.
    */
   open(context: Context, sink: Sink): Attempt;
+  /** The client is closed. */
+  close?(): void;
 }
 
 export interface Attempt {
