@@ -116,6 +116,16 @@ async def test_who_appends_after_an_answer_comes_after_it(url: str) -> None:
             last = receipt.id
 
 
+async def test_every_message_is_of_the_epoch_of_the_whole(url: str) -> None:
+    async with Spread(url) as one, Spread(url) as other:
+        receipts = await one.publish(20, 1)
+        await other.until(lambda: len(other.fed) == len(receipts))
+        page = await other.whole.read(dict.fromkeys(CHANNELS, 0), one.ids[-1], 1_000, EVERYTHING)
+        single = await other.whole.read({CHANNELS[0]: 0}, one.ids[-1], 1_000, EVERYTHING)
+        found = [*one.fed, *other.fed, *page.messages, *single.messages]
+        assert {message.epoch for message in found} == {one.whole.epoch} == {other.whole.epoch}
+
+
 async def test_who_comes_later_finds_all(url: str) -> None:
     async with Spread(url) as one:
         first = await one.publish(20, 1)

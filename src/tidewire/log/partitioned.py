@@ -200,7 +200,7 @@ class Partitioned:
             self._emitted = low
             if ready:
                 ready.sort(key=_by_id)
-                self._feed(ready)
+                self._feed(self._own(ready))
         while self._answers and self._answers[0][0] <= self._emitted:
             _, _, _, future, answer = heapq.heappop(self._answers)
             if not future.done():
@@ -348,7 +348,9 @@ class Partitioned:
                 for number, share in shares.items()
             )
         )
-        return pages[0] if len(pages) == 1 else _one_page(pages, upto, limit, max_bytes)
+        page = pages[0] if len(pages) == 1 else _one_page(pages, upto, limit, max_bytes)
+        self._own(page.messages)
+        return page
 
     async def starts(self, channels: Iterable[str], since: Since) -> dict[str, int]:
         found = await asyncio.gather(
@@ -392,6 +394,12 @@ class Partitioned:
         return list(heapq.merge(*found))[:limit]
 
     # Whose
+
+    def _own(self, messages: list[Message]) -> list[Message]:
+        """*messages* under the epoch of the whole, for a partition has put its own there."""
+        for message in messages:
+            message.epoch = self.epoch
+        return messages
 
     def _number_of(self, name: str) -> int:
         return zlib.crc32(name.encode()) % len(self._lanes)
