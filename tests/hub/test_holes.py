@@ -36,6 +36,13 @@ def test_a_record_of_what_is_gone_is_no_hole(reason: str, following: int) -> Non
     assert sequences.holes([message(13, following + 2)]) == [Hole("a", 12, 13)]
 
 
+def test_a_trace_stands_for_all_before_it() -> None:
+    sequences = Sequences()
+    trace = Message("e", 12, "a", 9, 0, b"")
+    assert sequences.holes([message(10, 7), trace, message(13, 10)]) == []
+    assert sequences.holes([message(14, 12)]) == [Hole("a", 13, 14)]
+
+
 def test_of_channels_beyond_its_bound_nothing_is_known() -> None:
     sequences = Sequences(most=2)
     sequences.holes([message(10, 1, "a"), message(11, 1, "b"), message(12, 1, "c")])

@@ -53,6 +53,9 @@ class Sequences:
                 # Whatever was missed before it is gone: the record says so itself.
                 newest.pop(channel, None)
                 continue
+            if not message.data:  # a trace may stand for several
+                newest[channel] = (message.seq, message.id)
+                continue
             known = newest.get(channel)
             if known is not None and message.seq != known[0] + 1:
                 found.append(Hole(channel, known[1], message.id))

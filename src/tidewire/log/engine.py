@@ -51,7 +51,8 @@ class Engine(Protocol):
     drops: Counter[str]
 
     #: Says of a channel whether this process has a use for its messages; ``None``: for all. Of
-    #: others that another process wrote, the feed may have ``Message.is_trace`` instead.
+    #: others that another process wrote, the feed may have ``Message.is_trace`` instead, one for
+    #: the last of several.
     wanted: Container[str] | None
 
     async def open(self, feed: Feed, broken: Broken | None = None) -> int:

@@ -73,7 +73,6 @@ class RedisEngine:
         self.epoch = ""
         self.marked: Callable[[int], None] = _to_nobody
         self.namespaces = namespaces
-        self.wanted: Container[str] | None = None
         self.drops: Counter[str] = Counter()
         self._clock = clock
         self._offset_us = 0  # what the clock of Redis is ahead of this machine's
@@ -114,6 +113,15 @@ class RedisEngine:
             down=self._down,
         )
         self._sweeper: asyncio.TimerHandle | None = None
+
+    @property
+    def wanted(self) -> Container[str] | None:
+        """As of an engine."""
+        return self._follower.wanted
+
+    @wanted.setter
+    def wanted(self, wanted: Container[str] | None) -> None:
+        self._follower.wanted = wanted
 
     async def open(self, feed: Feed, broken: Broken | None = None) -> int:
         self._loop = asyncio.get_running_loop()

@@ -7,7 +7,8 @@
 --       of idempotency keys in microseconds, 7 PUBLISH or SPUBLISH, 8 where to, 9 number of channels,
 --       10 number of items, 11 the channel of each item, as 32-bit numbers, lowest byte first,
 --       12 number of the log's partitions and 13 which of them this is, from 0: it gives the ids that
---       leave that remainder, 14 the id up to which none is to be given from now on, or 0;
+--       leave that remainder, 14 the id up to which none is to be given from now on, or 0, 15 the names
+--       of the channels as MessagePack, 16 how many bytes each item has, as the numbers in 11;
 --       then for each channel how many messages it keeps, and for how many microseconds;
 --       then the items; then for each special one four: its number, that of its idempotency key in
 --       KEYS or 0, its version or -1, and the reason of a purge or "".
@@ -51,7 +52,7 @@ local ms = math.floor(now / 1000)
 local window = tonumber(ARGV[6])
 local channels_count, count, of = tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11]
 local step, rest, mark = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
-local items = 14 + 2 * channels_count
+local items = 16 + 2 * channels_count
 
 local special
 if #ARGV > items + count then
@@ -77,7 +78,7 @@ for i = 1, count do
       seq, last, time, forgotten, version, version_id, version_seq, kept, set = unpack(STATE, state)
     end
     c = {
-      messages = KEYS[5 + 2 * number], size = tonumber(ARGV[15 + 2 * number]), touched = false,
+      messages = KEYS[5 + 2 * number], size = tonumber(ARGV[17 + 2 * number]), touched = false,
       seq = seq, last = last, time = time, forgotten = forgotten, kept = kept, set = set,
       version = version, version_id = version_id, version_seq = version_seq,
     }
@@ -106,7 +107,7 @@ for i = 1, count do
     if not taken then
       taken = {}
       for j = 1, accepted do
-        taken[j] = ARGV[items + j]
+        taken[j] = j
       end
     end
   else
@@ -122,7 +123,7 @@ for i = 1, count do
     accepted = accepted + 1
     local item = ARGV[items + i]
     if taken then
-      taken[accepted] = item
+      taken[accepted] = i
     end
     if not c.touched then
       c.touched = true
@@ -170,7 +171,7 @@ if accepted == 0 and mark == 0 then
 else
   for number, c in pairs(channels) do
     if c.touched then
-      local ttl = tonumber(ARGV[16 + 2 * number])
+      local ttl = tonumber(ARGV[18 + 2 * number])
       if c.kept > c.size then
         call('XTRIM', c.messages, 'MAXLEN', c.size)
         c.kept = c.size
@@ -189,14 +190,22 @@ else
     end
   end
   n = n + 1
-  local bodies
+  local sizes, bodies = ARGV[16], nil
   if taken then
-    bodies = table.concat(taken)
+    local channel_of, size_of, body_of = {}, {}, {}
+    for j, i in ipairs(taken) do
+      channel_of[j], size_of[j] = string.sub(of, 4 * i - 3, 4 * i), string.sub(sizes, 4 * i - 3, 4 * i)
+      body_of[j] = ARGV[items + i]
+    end
+    of, sizes, bodies = table.concat(channel_of), table.concat(size_of), table.concat(body_of)
   else
     bodies = table.concat(ARGV, '', items + 1, items + count)
   end
-  local batch = pack('>I8', n) .. token .. '\150' .. cmsgpack.pack(first, ms, bases, 0)
-    .. '\221' .. pack('>I4', accepted) .. bodies .. cmsgpack.pack(mark)
+  local batch = table.concat({
+    pack('>I8', n), token, '\153', cmsgpack.pack(first, ms, bases, 0), ARGV[15],
+    '\198', pack('>I4', #of), of, '\198', pack('>I4', #sizes), sizes,
+    '\221', pack('>I4', accepted), bodies, cmsgpack.pack(mark),
+  })
   call('XADD', KEYS[2], n, 'b', batch)
   local bytes, turned = (tonumber(log[6]) or 0) + #batch, tonumber(log[7]) or now
   if bytes > FEED_BYTES or math.abs(now - turned) > FEED_TIME or not log[7] then

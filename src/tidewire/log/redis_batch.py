@@ -10,7 +10,9 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Container, Iterable
+from itertools import accumulate, compress
 from typing import Final, NamedTuple
 
 import msgspec
@@ -38,16 +40,29 @@ class _Item(msgspec.Struct, array_like=True, gc=False):
 
 
 class _Body(msgspec.Struct, array_like=True, gc=False):
+    """A batch as it is published, behind its head; that of a seam ends with its id.
+
+    ``names`` are its channels, ``of`` which of them each item is of, ``sizes`` how many bytes it
+    has: so items that nobody here wants need not be looked into.
+    """
+
     first: int
     time: int
     bases: list[int]
     seam: int
-    items: list[_Item]
+    names: list[str] = []
+    of: bytes = b""
+    sizes: bytes = b""
+    items: msgspec.Raw = msgspec.Raw(b"\x90")
     mark: int = 0
 
 
 _decode_body = msgspec.msgpack.Decoder(_Body).decode
 _decode_item = msgspec.msgpack.Decoder(_Item).decode
+_decode_items = msgspec.msgpack.Decoder(list[_Item]).decode
+
+_ITEMS_HEAD: Final = 5  # bytes before the first of the items: that they are an array, and how many
+_PURGE: Final = 1 << 31  # in the number of an item's channel
 
 
 class _Answer(msgspec.Struct, array_like=True, gc=False):
@@ -79,47 +94,102 @@ class Fed(NamedTuple):
     seam: int
 
 
-def fed_batch(blob: bytes, epoch: str, step: int = 1) -> Fed:
+def fed_batch(blob: bytes, epoch: str, step: int = 1, wanted: Container[str] | None = None) -> Fed:
     """A batch as it was published; from one of its ids to the next it is *step*.
+
+    Of a channel that is not *wanted* there is a trace, in the place of its last message. With a
+    purge among them, all items come whole.
 
     Raises:
         msgspec.DecodeError: if it was written by another version.
     """
     n, token = HEAD.unpack_from(blob)
     body = _decode_body(memoryview(blob)[HEAD.size :])
+    use = [wanted is None or name in wanted for name in body.names]
+    numbers = _numbers(body.of)
+    if all(use) or max(numbers, default=0) >= _PURGE:
+        seqs, messages = _messages(body, epoch, step)
+    else:
+        seqs, messages = _wanted_messages(body, epoch, step, numbers, use)
+    last = body.first + (len(numbers) - 1) * step
+    return Fed(n, token, body.seam or max(last, body.mark), seqs, messages, body.seam)
+
+
+def _messages(body: _Body, epoch: str, step: int) -> tuple[dict[str, int], list[Message]]:
     id, time, bases = body.first, body.time, iter(body.bases)
     seqs: dict[str, int] = {}
     messages: list[Message] = []
-    for item in body.items:
+    for item in _decode_items(body.items):
         channel = item.channel
         seq = seqs.get(channel)
         if seq is None:
             seq = next(bases)
         if item.gap is None:
             seqs[channel] = seq = seq + 1
-            expires = 0 if item.ttl_ms is None else time + item.ttl_ms
-            messages.append(
-                Message(
-                    epoch, id, channel, seq, time,
-                    item.data, item.event, item.headers, item.binary, expires,
-                )
-            )  # fmt: skip
+            messages.append(_message(epoch, id, seq, time, item))
         else:
             seqs[channel] = 0 if item.gap == "reset" else seq
             messages.append(Message(epoch, id, channel, 0, time, b"", gap=item.gap))
         id += step
-    return Fed(n, token, body.seam or max(id - step, body.mark), seqs, messages, body.seam)
+    return seqs, messages
+
+
+def _wanted_messages(
+    body: _Body, epoch: str, step: int, numbers: array[int], use: list[bool]
+) -> tuple[dict[str, int], list[Message]]:
+    """The same with traces, and without looking into what is not wanted; there is no purge."""
+    first, time, names = body.first, body.time, body.names
+    newest = dict(zip(dict.fromkeys(numbers), body.bases, strict=True))
+    counts = Counter(numbers)
+    lasts = dict(zip(numbers, range(len(numbers)), strict=True))
+    messages: list[Message] = []
+    for number, place in lasts.items():
+        if not use[number]:
+            id, seq = first + place * step, newest[number] + counts[number]
+            messages.append(Message(epoch, id, names[number], seq, time, b""))
+    seqs = {names[number]: seq + counts[number] for number, seq in newest.items()}
+    if any(use):
+        items = memoryview(body.items)
+        ends = list(accumulate(_numbers(body.sizes), initial=_ITEMS_HEAD))
+        for place in compress(range(len(numbers)), map(use.__getitem__, numbers)):
+            number = numbers[place]
+            newest[number] = seq = newest[number] + 1
+            item = _decode_item(items[ends[place] : ends[place + 1]])
+            messages.append(_message(epoch, first + place * step, seq, time, item))
+    messages.sort(key=_by_id)
+    return seqs, messages
+
+
+def _numbers(packed: bytes) -> array[int]:
+    numbers = array("I", packed)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
+
+
+def _packed(numbers: array[int]) -> bytes:
+    if sys.byteorder == "big":
+        numbers = array("I", numbers)
+        numbers.byteswap()
+    return numbers.tobytes()
+
+
+def _message(epoch: str, id: int, seq: int, time: int, item: _Item) -> Message:
+    expires = 0 if item.ttl_ms is None else time + item.ttl_ms
+    return Message(
+        epoch, id, item.channel, seq, time,
+        item.data, item.event, item.headers, item.binary, expires,
+    )  # fmt: skip
+
+
+def _by_id(message: Message) -> int:
+    return message.id
 
 
 def stored_message(epoch: str, id: int, value: bytes) -> tuple[int, Message]:
     """A message as its channel's stream has it, behind the id of the one before it."""
     before, seq, time = ENTRY.unpack_from(value)
-    item = _decode_item(memoryview(value)[ENTRY.size :])
-    expires = 0 if item.ttl_ms is None else time + item.ttl_ms
-    return before, Message(
-        epoch, id, item.channel, seq, time,
-        item.data, item.event, item.headers, item.binary, expires,
-    )  # fmt: skip
+    return before, _message(epoch, id, seq, time, _decode_item(memoryview(value)[ENTRY.size :]))
 
 
 class Purge(NamedTuple):
@@ -143,7 +213,8 @@ class Batch:
         self._namespaces = namespaces
         self._works: list[Work] = []
         self._numbers: dict[str, int] = {}
-        self._channels = array("I")
+        self._channels = array("I")  # of the items
+        self._sizes = array("I")
         self._items: list[bytes] = []
         self._special: list[tuple[int, bytes | None, int, str]] = []
 
@@ -158,18 +229,20 @@ class Batch:
             number = numbers.get(channel)
             if number is None:
                 number = numbers[channel] = len(numbers)
-            channels.append(number)
             if isinstance(work, Draft):
+                channels.append(number)
                 item = _item_of(work)
                 if work.key is not None or work.version is not None:
                     key = None if work.key is None else self._keys.key(channel, work.key)
                     version = -1 if work.version is None else work.version
                     self._special.append((len(items) + 1, key, version, ""))
             else:
+                channels.append(number | _PURGE)
                 reason = work.reason
                 item = _encode((channel, b"", None, None, False, None, reason))
                 self._special.append((len(items) + 1, None, -1, reason))
             items.append(item)
+            self._sizes.append(len(item))
             self.bytes += len(item)
             self._works.append(work)
 
@@ -187,13 +260,10 @@ class Batch:
             if key is not None:
                 keys.append(key)
             special += (place, 0 if key is None else len(keys), version, reason)
-        channels = self._channels
-        if sys.byteorder == "big":
-            channels = array("I", channels)
-            channels.byteswap()
         return keys, [
-            *head, len(self._numbers), len(self._items), channels.tobytes(),
+            *head, len(self._numbers), len(self._items), _packed(self._channels),
             self._share.of, self._share.number, self.mark,
+            _encode(list(self._numbers)), _packed(self._sizes),
             *bounds, *self._items, *special,
         ]  # fmt: skip
 

@@ -36,7 +36,7 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Final
 
 from tidewire.log.engine import Broken, Feed
@@ -75,6 +75,7 @@ class Follower:
         marked: Callable[[int], None],
     ) -> None:
         self.epoch = ""
+        self.wanted: Container[str] | None = None  # as of an engine
         self.head = 0  # the highest id that was handed on
         self.n = -1  # the number of the last batch that was handed on; -1: none is known
         self.born = 0
@@ -110,7 +111,7 @@ class Follower:
             if token == self.awaited:
                 return  # this node's own comes with its answer
             if len(blob) > HEAD.size:
-                self._take(fed_batch(blob, self.epoch, self._step))
+                self._take(self._fed(blob))
             else:
                 self._fetching = connection.loop.create_task(self._fetch(connection, n))
         elif n != self.n or token != self._recent[-1].token:
@@ -136,6 +137,9 @@ class Follower:
             return False
         self._deferred.append(callback)
         return True
+
+    def _fed(self, blob: bytes) -> Fed:
+        return fed_batch(blob, self.epoch, self._step, self.wanted)
 
     def answered(self, fed: Fed) -> bool:
         """Take a batch of this node's own; ``False``: others before it are missing."""
@@ -236,7 +240,7 @@ class Follower:
         while self.n < self._pushed_n:
             page = await reading.call("XRANGE", self._keys.feed, self.n + 1, "+", "COUNT", PAGE)
             for _, (_, blob) in page:
-                fed = fed_batch(blob, self.epoch, self._step)
+                fed = self._fed(blob)
                 if fed.n != self.n + 1:
                     raise EngineUnavailable(f"the feed has no batch {self.n + 1}")
                 self._take(fed)

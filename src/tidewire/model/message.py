@@ -122,7 +122,10 @@ class Message(msgspec.Struct, eq=False, gc=False):
 
     @property
     def is_trace(self) -> bool:
-        """Whether this says only that there is a message, and where: nobody here wanted it."""
+        """Whether this says only that there is a message, and where, or several of the channel.
+
+        Nobody here wanted them.
+        """
         return not self.data and self.gap is None
 
     def is_withdrawn(self, now_ms: int) -> bool:
