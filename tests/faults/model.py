@@ -159,6 +159,7 @@ def judge(
     *,
     kept: Collection[str],
     survived: Collection[Message] | None = None,
+    partitioned: bool = False,
 ) -> dict[str, Verdict]:
     """Compare what each subscriber saw with what was published; give each a verdict.
 
@@ -168,6 +169,8 @@ def judge(
     Where the storage itself has lost something ``kept`` is empty, and ``survived`` is all that the
     log has in the end. Of that nothing may be missing, either, and a gap must tell of all else.
     A publisher without an answer may have published anew what was lost.
+
+    In a ``partitioned`` log a batch is in its order in each channel, but not over all of them.
     """
     sent = len(published.attempts)
     verdicts = {who: Verdict(sent) for who in (*views, EVERYBODY)}
@@ -181,7 +184,7 @@ def judge(
     everybody.broken += published.broken
     if survived is not None:
         log = {(message.epoch, message.position): message for message in survived}
-    everybody.broken += _of_publishers(published, log)
+    everybody.broken += _of_publishers(published, log, by_channel=partitioned)
     for who, view in views.items():
         _judge_one(verdicts[who], published, view, kept, survived)
     return verdicts
@@ -238,9 +241,11 @@ def judge_healing(verdict: Verdict, took: float | None, *, within: float) -> Non
         verdict.add("h", f"has caught up {seconds}, {within} s are allowed")
 
 
-def _of_publishers(published: Published, log: Mapping[tuple[str, int], Message]) -> Iterator[str]:
+def _of_publishers(
+    published: Published, log: Mapping[tuple[str, int], Message], *, by_channel: bool
+) -> Iterator[str]:
     seen: dict[str, Message] = {}
-    newest: dict[tuple[str, str], Attempt] = {}
+    newest: dict[tuple[str, str, str], Attempt] = {}
     for key in sorted(log, key=lambda key: key[1]):
         message = log[key]
         attempt = published.attempts.get(message.body)
@@ -251,8 +256,9 @@ def _of_publishers(published: Published, log: Mapping[tuple[str, int], Message])
         if first is not message:
             yield f"(f) published once, there twice: {first}; {message}"
             continue
-        before = newest.get((message.epoch, attempt.publisher))
-        newest[message.epoch, attempt.publisher] = attempt
+        series = message.epoch, attempt.publisher, message.channel if by_channel else ""
+        before = newest.get(series)
+        newest[series] = attempt
         if before is not None and before.number > attempt.number:
             who = attempt.publisher
             yield f"(e) number {attempt.number} of {who} comes after {before.number}: {message}"

@@ -106,6 +106,22 @@ def test_a_other_channels_do_not_count() -> None:
     assert verdict(*LOG, model=published(*LOG, message(40, "other", 1, "one 9"))).broken == []
 
 
+def test_e_a_batch_in_a_partitioned_log_is_in_order_in_each_channel() -> None:
+    log = [
+        message(10, "b", 1, "one 1"),
+        message(11, "a", 1, "one 0"),
+        message(12, "a", 2, "one 2"),
+    ]
+    views = {"x": View(KEPT, [*log])}
+    whole = judge(published(*log), views, kept=KEPT)[EVERYBODY].broken
+    assert len(whole) == 1
+    assert whole[0].startswith("(e) number 0 of one comes after 1")
+    assert judge(published(*log), views, kept=KEPT, partitioned=True)[EVERYBODY].broken == []
+    turned = [replace(log[2], position=10, seq=1), replace(log[1], seq=2)]
+    views = {"x": View(KEPT, [*turned])}
+    assert judge(published(*turned), views, kept=KEPT, partitioned=True)[EVERYBODY].broken != []
+
+
 # Where the storage has lost something
 
 

@@ -28,15 +28,18 @@ TROUBLES = 12
 class Storm:
     """Two nodes, each with a network of its own to a Redis that keeps all it has answered."""
 
-    def __init__(self, redis: RedisServer, links: list[Link], start: StartServer) -> None:
+    def __init__(
+        self, redis: RedisServer, links: list[Link], start: StartServer, partitions: int
+    ) -> None:
         self.redis = redis
+        self.partitions = partitions
         self.links = links
         self.nodes: list[ServerProcess] = []
         self._start = start
 
     async def begin(self, number: int, port: int = 0) -> ServerProcess:
         """Start a node, on the port that it had."""
-        engine = self.links[number].engine()
+        engine = self.links[number].engine(partitions=self.partitions)
         return await asyncio.to_thread(self._start, engine=engine, port=port, **SETTINGS)
 
     async def node_dies(self, choice: random.Random) -> None:
@@ -74,12 +77,14 @@ class Storm:
         self.redis.cont()
 
 
-@pytest.mark.parametrize("seed", ["one"])
-async def test_one_trouble_after_the_other(start: StartServer, tmp_path: Path, seed: str) -> None:
-    choice = random.Random(seed)
+@pytest.mark.parametrize("partitions", [1, 3])
+async def test_one_trouble_after_the_other(
+    start: StartServer, tmp_path: Path, partitions: int
+) -> None:
+    choice = random.Random(f"storm {partitions}")
     with RedisServer(tmp_path / "redis", appendonly="yes", appendfsync="always") as redis:
         async with Link(redis.address) as first, Link(redis.address) as second:
-            storm = Storm(redis, [first, second], start)
+            storm = Storm(redis, [first, second], start, partitions)
             storm.nodes = [await storm.begin(0), await storm.begin(1)]
             troubles: list[Callable[[random.Random], Awaitable[None]]] = [
                 storm.node_dies,
@@ -91,8 +96,8 @@ async def test_one_trouble_after_the_other(start: StartServer, tmp_path: Path, s
             ]
             todo = troubles * (TROUBLES // len(troubles))
             choice.shuffle(todo)
-            async with Traffic(storm.nodes, seed, patience=1.0) as traffic:
+            async with Traffic(storm.nodes, f"storm {partitions}", patience=1.0) as traffic:
                 for trouble in todo:
                     await traffic.flows(more=choice.randrange(1, 60))
                     await trouble(choice)
-                check(await traffic.finish())
+                check(await traffic.finish(partitioned=partitions > 1))

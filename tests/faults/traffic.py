@@ -90,11 +90,11 @@ class Traffic:
             )
         )
 
-    async def finish(self, *, lossy: bool = False) -> dict[str, Verdict]:
+    async def finish(self, *, lossy: bool = False, partitioned: bool = False) -> dict[str, Verdict]:
         """Publish no more; wait until all is answered and has arrived everywhere; judge.
 
         With ``lossy`` the log itself may have lost messages: then what it has in the end must have
-        arrived, and gaps tell of the rest.
+        arrived, and gaps tell of the rest. ``partitioned`` as for ``judge``.
         """
         self._stop.set()
         await self._until(lambda: all(task.done() for task in self._publishing))
@@ -104,8 +104,9 @@ class Traffic:
         )
         views = {name: subscriber.view for name, subscriber in self.subscribers.items()}
         if not lossy:
-            return judge(self.published, views, kept=CHANNELS)
-        return judge(self.published, views, kept=(), survived=await self.whole_log())
+            return judge(self.published, views, kept=CHANNELS, partitioned=partitioned)
+        log = await self.whole_log()
+        return judge(self.published, views, kept=(), survived=log, partitioned=partitioned)
 
     async def whole_log(self) -> list[Message]:
         """All that the log has from its start to the newest message, as a newcomer sees it."""
