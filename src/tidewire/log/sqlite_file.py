@@ -24,7 +24,7 @@ ROWS_A_STATEMENT = 64
 LARGE_BLOB = 8192
 BUSY_SECONDS = 5.0
 RETRY_SECONDS = 0.01
-TURN_SECONDS = 0.0005
+TURN_SECONDS = 0.001
 """Between two tries to write while another process does; a transaction takes about as long."""
 
 
