@@ -10,6 +10,8 @@ import pytest
 from tidewire.server.slots import (
     LEAVE_GRACE,
     LONGEST_PAUSE,
+    MOST_MISSED,
+    PING_SECONDS,
     START_SECONDS,
     STEADY_SECONDS,
     Ended,
@@ -29,15 +31,18 @@ class World:
     def __init__(self, count: int) -> None:
         self.slots = Slots(count, DRAIN)
         self.now = 100.0
+        self.hanging: set[int] = set()
         self._pids = itertools.count(1)
 
     def orders(self) -> list[Order]:
-        """What is ordered now; starts are carried out."""
+        """What is ordered now; starts are carried out, and pings answered."""
         orders = self.slots.orders(self.now)
         for order in orders:
             if order.kind == "start":
                 self.slots.started(next(self._pids), order, self.now)
-        return orders
+            elif order.kind == "ping" and order.pid not in self.hanging:
+                self.slots.heard(order.pid)
+        return [order for order in orders if order.kind != "ping"]
 
     def kinds(self) -> list[tuple[str, int]]:
         """What is ordered now, and for which slot."""
@@ -57,6 +62,7 @@ def world() -> World:
     world = World(3)
     world.orders()
     world.ready([1, 2, 3])
+    world.orders()
     return world
 
 
@@ -69,7 +75,7 @@ def test_each_slot_gets_a_worker() -> None:
         world.ready([pid])
         complete.append(world.slots.complete)
     assert complete == [False, False, True]
-    assert world.slots.next_time() is None
+    assert world.slots.next_time() == world.now + PING_SECONDS
 
 
 def test_who_ends_is_replaced_at_once(world: World) -> None:
@@ -219,3 +225,30 @@ def test_a_stop_while_a_worker_is_being_started(world: World) -> None:
     world.slots.stop(world.now)
     world.slots.started(9, order, world.now)
     assert Order("stop", 0, 9) in world.orders()
+
+
+def test_who_hangs_is_given_up(world: World) -> None:
+    world.hanging = {2}
+    given_up = []
+    for _ in range(MOST_MISSED + 1):
+        world.now = world.slots.next_time() or 0.0
+        given_up += world.orders()
+    assert given_up == [Order("give_up", 1, 2)]
+    assert not world.ended(2).expected
+    assert world.kinds() == [("start", 1)]
+
+
+def test_who_has_answered_again_did_not_hang(world: World) -> None:
+    world.hanging = {2}
+    for turn in range(3 * MOST_MISSED):
+        world.now += PING_SECONDS
+        assert world.orders() == []
+        if turn % MOST_MISSED == MOST_MISSED - 2:
+            world.slots.heard(2)
+
+
+def test_nobody_hangs_because_all_stood_still(world: World) -> None:
+    world.now += 3600
+    assert world.orders() == []
+    world.now += PING_SECONDS
+    assert world.orders() == []

@@ -20,6 +20,8 @@ from tidewire.server.line import (
     Leave,
     Leaving,
     Message,
+    Ping,
+    Pong,
     Ready,
     Sample,
     Stop,
@@ -85,6 +87,13 @@ async def test_a_worker_tells_its_metrics_when_it_is_asked(ends: Ends) -> None:
     assert await ends.heard() == Told(0, FAMILIES)
     assert ends.station.receive() is None
     assert ends.ends == []
+
+
+async def test_a_worker_whose_loop_runs_answers_a_ping(ends: Ends) -> None:
+    await ends.take()
+    ends.station.say(Ping())
+    assert await ends.heard() == Pong()
+    await ends.place.give_up()
 
 
 @pytest.mark.parametrize(("message", "replaced"), [(Leave(), True), (Stop(), False)])

@@ -56,6 +56,10 @@ class Ask(msgspec.Struct, frozen=True, tag=True):
     question: int
 
 
+class Pong(msgspec.Struct, frozen=True, tag=True):
+    """It has taken a ping, so its loop runs."""
+
+
 class Told(msgspec.Struct, frozen=True, tag=True):
     """Its metrics, because it was asked for the *round*, or because it ends (0)."""
 
@@ -72,6 +76,10 @@ class Leave(msgspec.Struct, frozen=True, tag=True):
 
 class Stop(msgspec.Struct, frozen=True, tag=True):
     """Say goodbye and end."""
+
+
+class Ping(msgspec.Struct, frozen=True, tag=True):
+    """Say something."""
 
 
 class Tell(msgspec.Struct, frozen=True, tag=True):
@@ -93,7 +101,7 @@ class Everything(msgspec.Struct, frozen=True, tag=True):
     restarts: int
 
 
-Message = Ready | Leaving | Failed | Ask | Told | Leave | Stop | Tell | Everything
+Message = Ready | Leaving | Failed | Ask | Pong | Told | Leave | Stop | Ping | Tell | Everything
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Message).decode

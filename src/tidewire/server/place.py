@@ -20,6 +20,8 @@ from tidewire.server.line import (
     Leave,
     Leaving,
     Message,
+    Ping,
+    Pong,
     Ready,
     Stop,
     Tell,
@@ -126,7 +128,9 @@ class Place:
 
     def heard(self, message: Message) -> None:
         """The supervisor has said something."""
-        if isinstance(message, Tell):
+        if isinstance(message, Ping):
+            self._send(Pong())
+        elif isinstance(message, Tell):
             self._send(Told(message.round, self._families()))
         elif isinstance(message, Everything):
             future = self._asked.get(message.question)

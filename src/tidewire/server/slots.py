@@ -24,15 +24,22 @@ LONGEST_PAUSE = 30.0
 LEAVE_GRACE = 5.0
 """Seconds beyond its time to drain that a worker gets which others have replaced."""
 
+PING_SECONDS = 5.0
+MOST_MISSED = 6
+"""Pings that a serving worker may leave without an answer.
+
+They are counted, and not the time: if the whole machine stands still, nobody is to blame.
+"""
+
 
 class Order(NamedTuple):
     """What is to be done.
 
-    ``start`` a worker of *generation* for the *slot*; ``leave``, ``stop`` and ``kill`` the worker
-    *pid*.
+    ``start`` a worker of *generation* for the *slot*; ``ping``, ``leave``, ``stop`` and ``kill``
+    the worker *pid*; ``give_up`` means to kill one that hangs.
     """
 
-    kind: Literal["start", "leave", "stop", "kill"]
+    kind: Literal["start", "ping", "leave", "stop", "kill", "give_up"]
     slot: int
     pid: int = 0
     generation: int = 0
@@ -62,6 +69,8 @@ class Worker:
     state: Literal["starting", "serving", "leaving"]
     since: float
     deadline: float
+    missed: int = 0
+    """Pings in a row that it has not answered."""
 
 
 @dataclass(slots=True)
@@ -88,6 +97,7 @@ class Slots:
         """The newest generation of which one got ready."""
         self._slots = [_Slot(number) for number in range(count)]
         self._urgent: list[Order] = []
+        self._next_ping = 0.0
 
     # What happens
 
@@ -118,6 +128,10 @@ class Slots:
         worker.deadline = 0.0
         self.proven = max(self.proven, worker.generation)
         self.complete = self.complete or self.serving == len(self._slots)
+
+    def heard(self, pid: int) -> None:
+        """A worker has said something."""
+        self.workers[pid].missed = 0
 
     def leaving(self, pid: int, now: float) -> None:
         """A worker was told to go by somebody else."""
@@ -197,6 +211,9 @@ class Slots:
                 orders.append(Order("kill", worker.slot, worker.pid))
         if self.stopping:
             return orders
+        if now >= self._next_ping:
+            self._next_ping = now + PING_SECONDS
+            orders += self._pings()
         empty = [slot for slot in self._slots if self._head(slot.number) is None]
         orders += (
             Order("start", slot.number, generation=self.generation)
@@ -205,6 +222,17 @@ class Slots:
         )
         if not empty and not any(w.state == "starting" for w in self.workers.values()):
             orders += self._next_of_reload()
+        return orders
+
+    def _pings(self) -> list[Order]:
+        orders = []
+        for worker in self.workers.values():
+            if worker.state == "serving":
+                kind: Literal["ping", "give_up"] = "ping"
+                if worker.missed == MOST_MISSED:
+                    kind = "give_up"
+                worker.missed += 1
+                orders.append(Order(kind, worker.slot, worker.pid))
         return orders
 
     def _next_of_reload(self) -> list[Order]:
@@ -226,4 +254,6 @@ class Slots:
         times = [worker.deadline for worker in self.workers.values() if worker.deadline]
         if not self.stopping:
             times += (slot.due for slot in self._slots if self._head(slot.number) is None)
+            if self.serving:
+                times.append(self._next_ping)
         return min(times, default=None)

@@ -21,7 +21,7 @@ from typing import NoReturn
 
 from tidewire.model import EngineUnavailable
 from tidewire.server import logs, runner
-from tidewire.server.line import Ask, Failed, Leave, Leaving, Message, Ready, Stop, Tell, Told
+from tidewire.server.line import Ask, Failed, Leave, Leaving, Message, Ping, Ready, Stop, Tell, Told
 from tidewire.server.listening import StartError, address_of, listen_each, suspend, tell_address
 from tidewire.server.place import Place
 from tidewire.server.slots import Order, Slots
@@ -34,6 +34,7 @@ logger = logging.getLogger("tidewire.server")
 FIXED = ("host", "port", "workers", "engine")
 """Settings that a reload does not change: they belong to what all workers share."""
 
+_SAID: dict[str, Message] = {"ping": Ping(), "leave": Leave(), "stop": Stop()}
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _IGNORED = (signal.SIGUSR1, signal.SIGUSR2)
 
@@ -132,13 +133,15 @@ class Supervisor:
     def _carry_out(self, order: Order) -> None:
         if order.kind == "start":
             self._start(order)
-        elif order.kind == "kill":
-            if self._failure is None:
+        elif order.kind in _SAID:
+            self._say(order.pid, _SAID[order.kind])
+        else:
+            if order.kind == "give_up":
+                logger.error("worker %d has not answered for half a minute: killed", order.slot + 1)
+            elif self._failure is None:
                 logger.warning("worker %d does not end: killed", order.slot + 1)
             with suppress(ProcessLookupError):
                 os.kill(order.pid, signal.SIGKILL)
-        else:
-            self._say(order.pid, Leave() if order.kind == "leave" else Stop())
 
     def _say(self, pid: int, message: Message) -> None:
         station = self._stations.get(pid)
@@ -251,6 +254,8 @@ class Supervisor:
         if messages is None:
             self._hang_up(station)
             return
+        if messages:
+            self._slots.heard(station.pid)
         for message in messages:
             match message:
                 case Ready():
