@@ -11,7 +11,7 @@ import secrets
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
-from tests.redis_server import HOST, RedisServer, engine_url, wait_for
+from tests.redis_server import HOST, RedisError, RedisServer, engine_url, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,12 +105,15 @@ class SentinelGroup:
         return self.second if self.master is self.first else self.first
 
     def is_led_by(self, server: RedisServer) -> bool:
-        """Whether it is the master, for itself and for all Sentinels."""
+        """Whether it is the master, for itself and for all Sentinels, and says so."""
         where = [HOST, str(server.port)]
-        return server.ask("ROLE")[0] == "master" and all(
-            sentinel.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER) == where
-            for sentinel in self.sentinels
-        )
+        try:
+            return server.ask("ROLE")[0] == "master" and all(
+                sentinel.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER) == where
+                for sentinel in self.sentinels
+            )
+        except (OSError, RedisError):  # whoever becomes master ends all connections at first
+            return False
 
     def __enter__(self) -> Self:
         return self
@@ -173,14 +176,18 @@ class RedisCluster:
         """Those that are masters now, of their own knowledge."""
         found = []
         for server in self.servers:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, RedisError):
                 if server.running and server.ask("ROLE")[0] == "master":
                     found.append(server)
         return found
 
+    def holders(self) -> list[RedisServer]:
+        """The masters that have the log, or a part of it: those with keys."""
+        return [server for server in self.masters() if server.ask("DBSIZE")]
+
     def holder(self) -> RedisServer:
-        """The master that has the log: the only one with keys."""
-        (holder,) = [server for server in self.masters() if server.ask("DBSIZE")]
+        """The master that has a log of one partition."""
+        (holder,) = self.holders()
         return holder
 
     def replica_of(self, master: RedisServer) -> RedisServer:

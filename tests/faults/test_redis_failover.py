@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import StartServer
+    from tests.redis_server import RedisServer
 
 pytestmark = [pytest.mark.crash, pytest.mark.faults, pytest.mark.timeout(240)]
 
@@ -65,41 +66,51 @@ async def check_loss(traffic: Traffic) -> None:
     """Much of what was acknowledged is gone, and it is the same log as before."""
     log = set(await traffic.whole_log())
     lost = [m for m in traffic.published.acknowledged.values() if m not in log]
-    assert len(lost) >= TAIL / 2, "nothing was lost: this shows nothing"
+    assert len(lost) >= TAIL / 10, "nothing was lost: this shows nothing"
     assert len({message.epoch for message in log}) == 1
 
 
+@pytest.mark.parametrize("partitions", [1, 3])
 async def test_a_failover_in_a_cluster_tells_of_the_tail_that_is_lost(
-    start: StartServer, tmp_path: Path
+    start: StartServer, tmp_path: Path, partitions: int
 ) -> None:
     with RedisCluster(tmp_path / "redis", replicas=1, password="of the cluster") as cluster:
-        nodes = [start(engine=cluster.engine(), **SETTINGS) for _ in range(2)]
+        log = cluster.engine(partitions=partitions)
+        nodes = [start(engine=log, **SETTINGS) for _ in range(2)]
         async with Traffic(nodes, "lost tail of a cluster") as traffic:
             await traffic.flows()
-            master = cluster.holder()
+            master = most_written(cluster)
             replica = cluster.replica_of(master)
             cut_off(replica, master)
             await traffic.flows(more=TAIL)
             master.kill()
             await traffic.flows()
-            assert cluster.holder() is replica
-            check(await traffic.finish(lossy=True))
+            assert replica in cluster.masters()
+            check(await traffic.finish(lossy=True, partitioned=partitions > 1))
             await check_loss(traffic)
 
 
+@pytest.mark.parametrize("partitions", [1, 3])
 async def test_a_failover_in_a_cluster_loses_nothing_that_the_replica_has(
-    start: StartServer, tmp_path: Path
+    start: StartServer, tmp_path: Path, partitions: int
 ) -> None:
     with RedisCluster(tmp_path / "redis", replicas=1, password="of the cluster") as cluster:
-        nodes = [start(engine=cluster.engine(replicas=1), **SETTINGS) for _ in range(2)]
+        log = cluster.engine(replicas=1, partitions=partitions)
+        nodes = [start(engine=log, **SETTINGS) for _ in range(2)]
         async with Traffic(nodes, "cluster") as traffic, Steady(nodes[0]) as steady:
             await traffic.flows()
-            master = cluster.holder()
+            master = most_written(cluster)
             replica = cluster.replica_of(master)
             master.kill()
             await until(lambda: replica in cluster.masters())
             master.restart()
             await traffic.flows()
-            assert cluster.holder() is replica
-            check(await traffic.finish())
+            check(await traffic.finish(partitioned=partitions > 1))
             await steady.check(traffic.published)
+
+
+def most_written(cluster: RedisCluster) -> RedisServer:
+    """The master with most of what is published, though that may be a third of the log only."""
+    return max(
+        cluster.holders(), key=lambda server: int(server.info("replication")["master_repl_offset"])
+    )
