@@ -16,10 +16,11 @@ FUZZ_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 NODE_CLIENTS := tests/conformance/node
+CLIENT := clients/javascript
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 say := @printf '==> %s\n'
 
-.PHONY: help demo test lint format bench conformance fuzz clean
+.PHONY: help demo test lint format client bench conformance fuzz clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +30,7 @@ help: ## Show this list
 demo: $(VENV)/.has-tidewire ## Start the server with live traffic and a page to watch it; ctrl-C stops both
 	@exec $(BIN)/python scripts/demo.py $(if $(PORT),--port '$(PORT)') $(if $(ENGINE),--engine '$(ENGINE)')
 
-test: lint $(NODE_CLIENTS)/node_modules/.package-lock.json ## Run the checks of `make lint`, then every test
+test: lint $(NODE_CLIENTS)/node_modules/.package-lock.json $(CLIENT)/node_modules/.package-lock.json ## Run the checks of `make lint`, then every test
 	@scripts/system-packages test
 	$(say) 'running the tests'
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) < /dev/null
@@ -45,6 +46,11 @@ format: $(VENV)/.has-lint ## Format the code and mend what ruff can mend
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
 
+client: $(CLIENT)/node_modules/.package-lock.json ## Build the JavaScript client, and put it where the server serves it
+	$(say) 'building $(CLIENT)'
+	@npm run --silent --prefix $(CLIENT) build
+	@cp $(CLIENT)/dist/tidewire.js src/tidewire/console/static/client.js
+
 bench: $(VENV)/.has-bench ## Measure on this machine; prints a table, writes benchmarks/results/latest.json
 	@scripts/system-packages bench
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
@@ -56,7 +62,7 @@ fuzz: $(VENV)/.has-test $(VENV)/.has-fuzz ## Fuzz what reads bytes, a minute for
 	@$(BIN)/python -m scripts.fuzz $(FUZZ_ARGS)
 
 clean: ## Remove what these targets made (tidewire-data/ stays: it holds messages)
-	@rm -rf $(VENV) $(NODE_CLIENTS)/node_modules build dist .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	@rm -rf $(VENV) $(NODE_CLIENTS)/node_modules $(CLIENT)/node_modules $(CLIENT)/dist build dist .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 	@find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps live inside the virtual environment, so removing it removes them too.
@@ -73,10 +79,10 @@ $(VENV)/.has-tidewire: pyproject.toml | $(BIN)/python
 	@touch $@
 
 # npm writes this file last, when all went well.
-$(NODE_CLIENTS)/node_modules/.package-lock.json: $(NODE_CLIENTS)/package-lock.json
+%/node_modules/.package-lock.json: %/package-lock.json
 	@scripts/system-packages test
-	$(say) 'installing the clients in $(NODE_CLIENTS)'
-	@npm ci --loglevel=error --prefix $(NODE_CLIENTS) > /dev/null
+	$(say) 'installing the packages of $*'
+	@npm ci --loglevel=error --prefix $* > /dev/null
 	@touch $@
 
 $(VENV)/.has-%: pyproject.toml $(VENV)/.has-tidewire

@@ -15,7 +15,7 @@ execFileSync(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "
 });
 await build({
   absWorkingDir: root,
-  entryPoints: [join(out, "global.js")],
+  entryPoints: ["src/global.ts"],
   outfile: join(out, "tidewire.js"),
   bundle: true,
   minify: true,

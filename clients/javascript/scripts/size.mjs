@@ -6,8 +6,14 @@ import { build } from "esbuild";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
-/** Bytes, minified and as `gzip -9` makes them. The core is the client with all its transports. */
-const LIMITS = { index: 9 * 1024 };
+/** Bytes, minified and as `gzip -9` makes them: the client with all its transports, and what is apart. */
+const LIMITS = {
+  index: 13.25 * 1024,
+  tabs: 14.75 * 1024,
+  upload: 2.75 * 1024,
+  react: 600,
+  vue: 600,
+};
 
 let failed = false;
 for (const [name, limit] of Object.entries(LIMITS)) {

@@ -90,6 +90,33 @@ export interface Page {
   readonly more: boolean;
 }
 
+export interface PresenceOptions {
+  /** Also who they are, in pages. */
+  readonly members?: boolean;
+  readonly limit?: number;
+  /** The `next` of the page before. */
+  readonly after?: string;
+  readonly signal?: AbortSignal;
+}
+
+export interface Member {
+  readonly client: string;
+  readonly transport: string;
+  /** When it joined, Unix time in ms. */
+  readonly since: number;
+  readonly user?: string;
+  readonly device?: string;
+}
+
+export interface Presence {
+  readonly channel: string;
+  readonly count: number;
+  /** Who follows `@presence:CHANNEL` from here knows of every change since. */
+  readonly cursor: string;
+  readonly members?: readonly Member[];
+  readonly next?: string;
+}
+
 export type ClientState = MachineState | { readonly status: "idle" };
 
 export interface ClientEvents {
@@ -101,6 +128,7 @@ export interface ClientEvents {
 }
 
 const IDLE: ClientState = { status: "idle" };
+const CLOSED: ClientState = { status: "closed" };
 
 interface Line {
   readonly link: Link;
@@ -161,7 +189,9 @@ export class Client {
   /** The state of the connection; of that which is not live, if there are several. */
   get state(): ClientState {
     const states = [...this.#lines.values()].map(({ state }) => state);
-    return states.find(({ status }) => status !== "live") ?? states[0] ?? IDLE;
+    return (
+      states.find(({ status }) => status !== "live") ?? states[0] ?? (this.#closed ? CLOSED : IDLE)
+    );
   }
 
   /** Follows a channel without a handler; returns how to leave it. @internal */
@@ -169,6 +199,11 @@ export class Client {
     const { link } = this.#line(undefined, undefined);
     link.follow(follower);
     return () => link.unfollow(follower);
+  }
+
+  /** By which the server knows this client. @internal */
+  get session(): string {
+    return this.#line(undefined, undefined).link.session;
   }
 
   /** Where the connection is. @internal */
@@ -204,6 +239,7 @@ export class Client {
       {
         http: this.#http,
         acks: line.acks,
+        session: () => line.link.session,
         watcher: {
           gap: (gap) => this.#emit("gap", gap),
           failed: (error) => this.#emit("error", error),
@@ -295,9 +331,7 @@ export class Client {
     channel: string,
     { since, cursor, limit, signal }: HistoryOptions = {},
   ): Promise<Page> {
-    const query = Object.entries({ channel, cursor, since: cursor ? undefined : since, limit })
-      .filter(([, value]) => value !== undefined)
-      .map(([name, value]) => [name, String(value)] as const);
+    const query = queryOf({ channel, cursor, since: cursor ? undefined : since, limit });
     const page = await this.#ask<Omit<Page, "messages"> & { messages: Envelope[] }>(
       "/history",
       query,
@@ -306,9 +340,9 @@ export class Client {
     return { ...page, messages: page.messages.map((envelope) => messageOf(envelope)) };
   }
 
-  /** Who is on a channel. */
-  presence(channel: string, { signal }: { signal?: AbortSignal } = {}): Promise<unknown> {
-    return this.#ask("/presence", [["channel", channel]], signal);
+  /** How many are on a channel, and with `members` who. */
+  presence(channel: string, { signal, ...more }: PresenceOptions = {}): Promise<Presence> {
+    return this.#ask("/presence", queryOf({ channel, ...more }), signal);
   }
 
   /** Lets go of everything. What was acknowledged is told first; publishes without answer fail. */
@@ -424,6 +458,12 @@ export class Client {
     }
     for (const callback of callbacks ?? []) callback(value);
   }
+}
+
+function queryOf(fields: Record<string, unknown>): Query {
+  return Object.entries(fields)
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => [name, String(value)] as const);
 }
 
 /** The transports of these names, in this order, as far as they are there. */

@@ -7,7 +7,10 @@ export type {
   ClientState,
   HistoryOptions,
   IterateOptions,
+  Member,
   Page,
+  Presence,
+  PresenceOptions,
   SubscribeOptions,
   TransportName,
 } from "./client.js";

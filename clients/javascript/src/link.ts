@@ -118,6 +118,13 @@ export class Link {
     this.#stopListening = this.#env.listen((event) => this.#page(event));
   }
 
+  /** What the server calls this client; until it has, a name of the client's own. */
+  get session(): string {
+    const part = () => this.#env.random().toString(36).slice(2);
+    this.#session ??= `${part()}${part()}`;
+    return this.#session;
+  }
+
   // What is followed
 
   follow(follower: Follower): void {
@@ -280,8 +287,8 @@ export class Link {
       channels: channels.join(),
       cursor,
       since: cursor ? "" : since,
-      // A poll is none of a session, and need not look for it.
-      session: watch === "own" ? "" : this.#session,
+      // Polls name one, too: by that they are known as the same client.
+      session: watch === "own" ? this.session : this.#session,
       ...terms,
     }).filter((pair): pair is [string, string] => !!pair[1]);
   }
@@ -459,11 +466,16 @@ export class Link {
       }
       this.position.passed(envelope, moves);
     }
-    for (const follower of this.#followers.get(channel) ?? []) follower.message(envelope);
+    for (const follower of this.#followersOf(channel)) follower.message(envelope);
   }
 
   #tell(gap: Gap): void {
-    for (const follower of this.#followers.get(gap.channel) ?? []) follower.gap(gap);
+    for (const follower of this.#followersOf(gap.channel)) follower.gap(gap);
+  }
+
+  /** The user's own channels come under their names to who has asked for `@me`. */
+  #followersOf(channel: string): Iterable<Follower> {
+    return this.#followers.get(channel) ?? this.#followers.get("@me") ?? [];
   }
 
   #closed({ token }: Trial, { code, reason, retry }: Envelope): TidewireError {

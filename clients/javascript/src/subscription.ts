@@ -27,6 +27,8 @@ export interface Watcher {
 interface Source {
   readonly http: Http;
   readonly acks: Acknowledger | undefined;
+  /** By which the server knows this client. */
+  readonly session: () => string;
   readonly watcher: Watcher;
 }
 
@@ -52,7 +54,8 @@ export class Subscription implements Follower {
   #start: Start;
   #state: "waiting" | "catching up" | "live" | "closed" = "waiting";
   #kept: Envelope[] = [];
-  #seq = 0;
+  /** By channel: `@me` stands for several. */
+  readonly #seqs = new Map<string, number>();
   #admit!: () => void;
   #reject!: (error: unknown) => void;
 
@@ -113,8 +116,7 @@ export class Subscription implements Follower {
   /** @internal */
   message(envelope: Envelope): void {
     if (this.#state === "live") {
-      if ((envelope.seq as number) > this.#seq || Number(envelope.deliveries) > 1)
-        this.#hand(envelope);
+      if (!this.#had(envelope) || Number(envelope.deliveries) > 1) this.#hand(envelope);
     } else if (this.#state === "catching up") {
       this.#kept.push(envelope);
       if (this.#kept.length > 2 * KEPT) this.#kept = this.#kept.slice(-KEPT);
@@ -126,7 +128,7 @@ export class Subscription implements Follower {
     if (this.#state === "catching up") {
       this.#kept.push(gap as unknown as Envelope);
     } else if (this.#state === "live") {
-      if (gap.reason === "reset") this.#seq = 0;
+      if (gap.reason === "reset") this.#seqs.delete(gap.channel);
       this.#source.watcher.gap(gap);
     }
   }
@@ -157,20 +159,27 @@ export class Subscription implements Follower {
 
   #query(): Query {
     const { cursor, since } = this.#start;
-    return [["channels", this.channel], cursor ? ["cursor", cursor] : ["since", since!]];
+    const channels = ["channels", this.channel] as const;
+    // With a session the server would begin where that is, and not where it is asked to.
+    if (!cursor) return [channels, ["since", since!]];
+    return [channels, ["cursor", cursor], ["session", this.#source.session()]];
   }
 
   /** Whether nothing is missing between what was fetched and what was kept. */
   #goesOn(): boolean {
     const first = this.#kept[0];
-    return first?.type !== "message" || (first.seq as number) <= this.#seq + 1;
+    return first?.type !== "message" || this.#had({ ...first, seq: (first.seq as number) - 1 });
+  }
+
+  #had({ channel, seq }: Envelope): boolean {
+    return (seq as number) <= (this.#seqs.get(channel!) ?? 0);
   }
 
   #hand(envelope: Envelope): void {
     const { acks, watcher } = this.#source;
     try {
       if (acks && !acks.give(envelope.id!)) return;
-      this.#seq = Math.max(this.#seq, envelope.seq as number);
+      if (!this.#had(envelope)) this.#seqs.set(envelope.channel!, envelope.seq as number);
       const made = this.#handler(messageOf(envelope, acks) as Message<never>);
       if (made instanceof Promise) watcher.working(made);
     } catch (error) {

@@ -340,6 +340,7 @@ class Feed {
       const query = (): Query => [
         ["channels", this.#channels.join()],
         ["cursor", this.#cursor!],
+        ["session", this.#client.session],
       ];
       const answer = await http.patiently(
         () => poll({ http, query }, "/poll", { signal }),

@@ -224,6 +224,29 @@ describe("a client", () => {
   });
 });
 
+describe("presence", () => {
+  it("a client is one member, on whichever transport it is", async () => {
+    const present = await startServer({ presence: true, "poll-interval": 0.1 });
+    const channel = fresh();
+    const clients = TRANSPORTS.map((transport) => open({ transports: [transport] }, present.url));
+    for (const client of clients) await client.subscribe(channel, () => {}).ready;
+    const seen = async () => {
+      const { members } = await clients[0].presence(channel, { members: true });
+      return members.map(({ transport }) => transport).sort();
+    };
+    await until(async () => (await seen()).length >= TRANSPORTS.length, "four members");
+    assert.deepEqual((await seen()).length, TRANSPORTS.length);
+    for (const client of clients) await client.close();
+    await present.stop();
+  });
+
+  it("is not there where nobody keeps it", async () => {
+    const client = open();
+    await assert.rejects(client.presence(fresh()), { code: "no_presence" });
+    await client.close();
+  });
+});
+
 describe("uploading", () => {
   it("a file in pieces, and the message that tells of it", async () => {
     const directory = mkdtempSync(join(tmpdir(), "tidewire-js-"));
@@ -319,6 +342,16 @@ describe("a server that wants to know who asks", () => {
       await client.close();
     });
   }
+
+  it("what is sent to a user comes to who has asked for @me", async () => {
+    const client = open({ token: await token() }, guarded.url);
+    const got = [];
+    await client.subscribe("@me", ({ channel, data }) => got.push([channel, data])).ready;
+    await guarded.publish("user:#42", "for you");
+    await until(() => got.length >= 1);
+    assert.deepEqual(got, [["user:#42", "for you"]]);
+    await client.close();
+  });
 
   for (const transport of ["websocket", "sse"]) {
     it(`${transport}: short tokens, one after the other, and nothing is missed`, async () => {

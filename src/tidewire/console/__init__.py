@@ -30,11 +30,14 @@ _NEVER_USED = (
 _SAFETY = (
     f"Content-Security-Policy: {_POLICY}\r\n"
     "Cross-Origin-Opener-Policy: same-origin\r\n"
-    "Cross-Origin-Resource-Policy: same-origin\r\n"
     f"Permissions-Policy: {', '.join(f'{name}=()' for name in _NEVER_USED.split())}\r\n"
     "Referrer-Policy: no-referrer\r\n"
     "X-Content-Type-Options: nosniff\r\n"
 )
+
+
+CLIENT = "client.js"
+"""The JavaScript client in one file, as ``make client`` builds it: for pages of any origin."""
 
 
 class StaticFile(NamedTuple):
@@ -45,8 +48,12 @@ class StaticFile(NamedTuple):
     tag: bytes
 
 
+_PATHS = {"index.html": "/", CLIENT: f"/{CLIENT}"}
+_ALLOWED = {CLIENT: "cross-origin"}
+
+
 def static_files() -> dict[str, StaticFile]:
-    """The console's files by path: ``/`` for the page, ``/console/…`` for what it loads."""
+    """The files by path: ``/`` for the page, ``/console/…`` for what it loads, ``/client.js``."""
     found = {}
     for entry in (files(__name__) / "static").iterdir():
         ending = entry.name.rpartition(".")[2]
@@ -55,8 +62,9 @@ def static_files() -> dict[str, StaticFile]:
             tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
             headers = (
                 f"Content-Type: {_TYPES[ending]}\r\nCache-Control: no-cache\r\nETag: {tag}\r\n"
+                f"Cross-Origin-Resource-Policy: {_ALLOWED.get(entry.name, 'same-origin')}\r\n"
                 + _SAFETY
             )
-            path = "/" if entry.name == "index.html" else f"/console/{entry.name}"
+            path = _PATHS.get(entry.name, f"/console/{entry.name}")
             found[path] = StaticFile(headers.encode(), body, tag.encode())
     return found
