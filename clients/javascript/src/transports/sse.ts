@@ -5,6 +5,11 @@ import { alien, EVENT_STREAM, isOfType } from "../http.js";
 import { READY_WITHIN } from "../machine.js";
 import { type Context, FRAGMENTS, type Sink, type Transport } from "./transport.js";
 
+/** Bytes that are decoded at once. */
+const PIECE = 16_384;
+/** Ms that decoding may take until the page has a turn. */
+const SLICE = 8;
+
 /** Server-Sent Events read from `fetch`: credentials in headers, and heartbeats that are heard. */
 export const sse: Transport = {
   name: "sse",
@@ -26,7 +31,7 @@ export const sse: Transport = {
 };
 
 async function follow(
-  { http, query }: Context,
+  { env, http, query }: Context,
   sink: Sink,
   stream: EventStream,
   signal: AbortSignal,
@@ -42,13 +47,22 @@ async function follow(
   if (!isOfType(answer, EVENT_STREAM)) throw alien(answer);
   if (!answer.body) throw new TidewireError("alien", "answers cannot be streamed here");
   const reader = answer.body.getReader();
+  let end = env.now() + SLICE;
   for (;;) {
     const { done, value } = await reader.read();
     signal.throwIfAborted();
     if (done) throw new TidewireError("cut", "the stream ended");
     sink.heard();
-    const envelopes = stream.feed(value).map(({ data }) => parse(data));
-    if (envelopes.length > 0) await sink.take(envelopes);
+    for (let at = 0; at < value.length; at += PIECE) {
+      const events = stream.feed(value.subarray(at, at + PIECE));
+      if (events.length > 0) await sink.take(events.map(({ data }) => parse(data)));
+      // Chunks that are there already come without a turn for the page in between.
+      if (env.now() > end) {
+        await new Promise<void>((resolve) => env.defer(resolve));
+        end = env.now() + SLICE;
+      }
+      signal.throwIfAborted();
+    }
   }
 }
 
