@@ -295,6 +295,8 @@ def drafts_of_json(body: bytes, limits: Limits) -> tuple[list[Draft], bool]:
     if publications is None:
         if not wanted.data:
             raise BadRequest('the body lacks "data": send {"channel":…,"data":…}')
+        if (channel := plain_channel(wanted)) is not None:
+            return [draft_of(wanted, channel, limits)], False
         return drafts_of(wanted, limits), is_for_many(wanted)
     check_alone(wanted)
     return drafts_of_batch(publications, limits), True
