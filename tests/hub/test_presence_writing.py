@@ -160,3 +160,28 @@ def test_what_could_not_be_written_again_is_written_later() -> None:
         assert await node.clients() == [client_of_session("a")]
 
     run(story)
+
+
+def test_the_log_is_away_just_before_the_last_look() -> None:
+    async def story(world: PresenceWorld) -> None:
+        a, b = await world.some("ab")
+        a.open("s", CHANNEL)
+        await asyncio.sleep(SOON)
+        append = a.access.append
+
+        def last(drafts: object) -> object:
+            answer = append(drafts)  # type: ignore[arg-type]
+            if any(draft.event == "leave" for draft in drafts):  # type: ignore[attr-defined]
+                b.open("s", CHANNEL)
+                a.access.away = True
+            return answer
+
+        a.access.append = last  # type: ignore[assignment,method-assign]
+        a.close("s")
+        await asyncio.sleep(GRACE + 5)
+        a.access.come_back()
+        await asyncio.sleep(3)
+        assert world.told("s")[-1] == "join s"
+        assert await b.clients() == [client_of_session("s")]
+
+    run(story)

@@ -31,7 +31,7 @@ from tidewire.hub.presence_records import (
     shown,
     split_key,
 )
-from tidewire.hub.presence_writing import JOIN, LEAVE, news_of
+from tidewire.hub.presence_writing import LEAVE, joined_since, news_of
 from tidewire.model import Draft, EngineUnavailable
 
 if TYPE_CHECKING:
@@ -178,11 +178,8 @@ class Reaper:
             if news:
                 await self._engine.append(news)
                 await self._claim(node)
-            news = []
-            for key, _ in gone:  # who has joined elsewhere meanwhile, before its leave was told
-                if (value := await self._engine.get(TABLE, key)) is not None:
-                    news.append(news_of(channel, JOIN, shown(split_key(key)[1], decode(value))))
-            if news:
+            # Who has joined elsewhere meanwhile, before its leave was told
+            if news := await joined_since(self._engine, [key for key, _ in gone]):
                 await self._engine.append(news)
             await asyncio.sleep(0)
         await self._survivors.written()  # those that were adopted: then they are found by others

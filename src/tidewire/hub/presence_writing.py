@@ -26,6 +26,7 @@ from tidewire.hub.presence_records import (
     left,
     member_key,
     shown,
+    split_key,
 )
 from tidewire.hub.presence_room import Attendee, Room
 from tidewire.model import Draft, TidewireError
@@ -34,6 +35,7 @@ from tidewire.model.address import presence_channel
 if TYPE_CHECKING:
     from tidewire.hub.hub import Hub
     from tidewire.hub.presence import Fleet
+    from tidewire.log.engine import Engine
 
 logger = logging.getLogger("tidewire.hub")
 
@@ -196,12 +198,14 @@ class Writer:
 
     async def _look_again(self, gone: Sequence[Attendee]) -> None:
         """Tell of those who joined elsewhere before their leave was told here."""
-        news: list[Draft] = []
-        for one in gone:
-            value = await self._hub.engine.get(TABLE, member_key(one.channel, one.who.client))
-            if value is not None:
-                news.append(news_of(one.channel, JOIN, shown(one.who.client, decode(value))))
-        await self._tell_all(news)
+        keys = [member_key(one.channel, one.who.client) for one in gone]
+        while keys and not self._stopped:
+            try:
+                await self._tell_all(await joined_since(self._hub.engine, keys))
+                return
+            except TidewireError as error:
+                _tell(error)
+                await asyncio.sleep(AGAIN_SECONDS)
 
     # Counts
 
@@ -242,6 +246,21 @@ class Writer:
             if room is not None:
                 room.told = -1
                 self._count_later(channel)
+
+
+async def joined_since(engine: Engine, keys: Sequence[str]) -> list[Draft]:
+    """What to tell of the members of *keys* that are there, although their leave was told.
+
+    Raises:
+        EngineUnavailable: if the records cannot be read.
+    """
+    values = await asyncio.gather(*(engine.get(TABLE, key) for key in keys))
+    news = []
+    for key, value in zip(keys, values, strict=True):
+        if value is not None:
+            channel, client = split_key(key)
+            news.append(news_of(channel, JOIN, shown(client, decode(value))))
+    return news
 
 
 def news_of(channel: str, event: str, member: Member) -> Draft:
