@@ -430,3 +430,40 @@ def test_a_hole_in_the_feed_is_filled_for_a_consumer(house: House) -> None:
     ids += house.world.publish_elsewhere("a")
     ids += house.publish("a")
     assert bob.news() == ids
+
+
+# Breaks of the feed
+
+
+def test_what_the_feed_lacks_is_read_and_sent_once(house: House) -> None:
+    bob = house.reader().open("a", "b")
+    first = house.publish("a", "b")
+    house.acknowledge(first[-1])
+    lost = house.world.publish_elsewhere("a", "b", "a")
+    house.world.hub._broken(first[-1], lost[-1])
+    assert bob.news() == [*first, *lost]
+    assert bob.session.state is State.LIVE
+    last = house.publish("a")
+    assert bob.news() == last
+    house.acknowledge(last[-1])
+    house.later(LATE)
+    assert bob.news() == []
+
+
+def test_what_is_not_acknowledged_is_due_beyond_a_break(house: House) -> None:
+    bob = house.reader().open("a")
+    first = house.publish("a", "a")
+    lost = house.world.publish_elsewhere("a")
+    house.world.hub._broken(first[-1], lost[-1])
+    assert bob.news() == [*first, *lost]
+    house.acknowledge(first[0])
+    house.later(LATE)
+    assert bob.news() == [first[1], *lost]
+
+
+def test_a_break_in_which_nothing_is_missing(house: House) -> None:
+    bob = house.reader().open("a")
+    first = house.publish("a", "a")
+    house.world.hub._broken(first[-1], first[-1] + 1)
+    assert bob.news() == first
+    assert bob.session.state is State.LIVE
