@@ -220,3 +220,31 @@ def test_who_is_known_to_a_third_node_has_not_left() -> None:
         assert set((await world.records()).values()) == {b.id}
 
     run(story)
+
+
+def test_the_log_goes_away_while_they_are_reaped() -> None:
+    async def story(world: PresenceWorld) -> None:
+        a, b = await world.some("ab")
+        for n in range(20):
+            a.open(f"s{n}", CHANNEL)
+        await asyncio.sleep(SOON)
+        change, left = b.access.change, 7
+
+        def failing(table: str, *rest: object) -> object:
+            nonlocal left
+            if table == TABLE and left:
+                left -= 1
+                b.access.away = left == 0  # and so is the append of what is told
+            return change(table, *rest)  # type: ignore[arg-type]
+
+        b.access.change = failing  # type: ignore[assignment,method-assign]
+        await a.stop()
+        await asyncio.sleep(GRACE + 5)
+        assert b.access.away
+        b.access.come_back()
+        await asyncio.sleep(120)
+        leaves = [one.client for one in world.news if one.event == "leave"]
+        assert len(leaves) == len(set(leaves)) == 20
+        assert not await world.records()
+
+    run(story)

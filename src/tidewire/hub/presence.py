@@ -19,6 +19,9 @@ from node to node with each poll, and a node where it is known already writes no
 before a node tells that somebody left whose record has been on several nodes, it *asks* the others
 in the channel ``!presence``; who has the client takes the record over.
 
+A node that dies between a record and its message leaves that untold: who followed meanwhile is
+wrong about that client until it is told of again, or the members are read again.
+
 A leave and the join that follows it may come from two nodes, and their messages in any order. So
 who has told a leave looks once more, and tells of the member that is there again.
 

@@ -78,6 +78,7 @@ class Reaper:
         self._at = 0.0
         self._reaping = False
         self._again = False
+        self._stopped = False
 
     def start(self) -> None:
         """Look for what earlier nodes have left, in a while."""
@@ -85,6 +86,7 @@ class Reaper:
 
     def stop(self) -> None:
         """Begin nothing any more."""
+        self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
 
@@ -169,22 +171,33 @@ class Reaper:
             mine = [(key, record) for key, record in mine if not self._adopts(key, record)]
             change = partial(reaped, node)
             values = await asyncio.gather(
-                *(self._engine.change(TABLE, key, change, TTL) for key, _ in mine)
+                *(self._engine.change(TABLE, key, change, TTL) for key, _ in mine),
+                return_exceptions=True,
             )
             gone = [one for one, value in zip(mine, values, strict=True) if value is None]
             news: list[Draft] = [
                 news_of(channel, LEAVE, shown(split_key(key)[1], record)) for key, record in gone
             ]
-            if news:
-                await self._engine.append(news)
-                await self._claim(node)
+            await self._tell(news)
+            for value in values:
+                if isinstance(value, BaseException):
+                    raise value
+            await self._claim(node)
             # Who has joined elsewhere meanwhile, before its leave was told
-            if news := await joined_since(self._engine, [key for key, _ in gone]):
-                await self._engine.append(news)
+            await self._tell(await joined_since(self._engine, [key for key, _ in gone]))
             await asyncio.sleep(0)
         await self._survivors.written()  # those that were adopted: then they are found by others
         change = partial(counted, 0)
         await self._engine.change(COUNTS, count_key(channel, node), change, TTL)
+
+    async def _tell(self, news: list[Draft]) -> None:
+        """Append *news*; again until that is done, for their records are ended."""
+        while news and not self._stopped:
+            try:
+                await self._engine.append(news)
+                return
+            except EngineUnavailable:
+                await asyncio.sleep(AGAIN_SECONDS)
 
     def _adopts(self, key: str, record: MemberRecord) -> bool:
         if record.transport not in POLLING:
