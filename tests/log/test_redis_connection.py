@@ -1,4 +1,4 @@
-"""A connection that ends in the ways that only uvloop has."""
+"""Connections that end in the ways that only uvloop has; errors, as versions of Redis write them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from redis.asyncio.connection import AbstractConnection
 
-from tidewire.log.redis_connection import Connection, Lost
+from tidewire.log.redis_connection import Connection, Lost, RedisError, refused
 from tidewire.model import EngineUnavailable
 
 
@@ -55,3 +55,29 @@ async def test_a_socket_that_is_closed_while_a_command_is_sent() -> None:
             await connection.call("PING")
     assert not connection.is_open
     await connection.closed()
+
+
+IN_SCRIPT = "ERR Error running script (call to f_b652): @user_script:12: "
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("READONLY You can't write against a read only replica.", "READONLY"),
+        ("OOM command not allowed. script: 0afd63, on @user_script:1.", "OOM"),
+        ("ERR unknown command", "ERR"),
+        (IN_SCRIPT + "WRONGTYPE Operation against a key", "WRONGTYPE"),
+        (IN_SCRIPT + "@user_script: 12: -READONLY You can't write", "READONLY"),
+    ],
+)
+def test_the_code_of_an_error(text: str, code: str) -> None:
+    """Redis before 7 hides it when a script has met it."""
+    error = RedisError(text)
+    assert error.code == code
+    assert str(error).startswith(code)
+
+
+def test_a_client_is_told_the_code_and_an_operator_all() -> None:
+    error = refused("the message was not taken", RedisError("OOM at 10.0.0.1"))
+    assert error.detail == "the message was not taken: the log says OOM"
+    assert error.why == "the message was not taken: OOM at 10.0.0.1"

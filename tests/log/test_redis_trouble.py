@@ -373,7 +373,7 @@ async def test_scripts_that_were_forgotten(server: RedisServer, node: Node) -> N
 
 async def test_a_full_server_refuses_and_takes_again(server: RedisServer, node: Node) -> None:
     await node.append(draft())
-    server.configure(maxmemory="1mb")
+    server.configure(maxmemory="100kb")
     with pytest.raises(EngineUnavailable, match="the log says OOM"):
         await node.append(draft())
     with pytest.raises(EngineUnavailable, match="the log says OOM"):

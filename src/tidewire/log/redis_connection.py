@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import re
 from asyncio import Future
 from collections import deque
 from collections.abc import Callable
@@ -39,12 +40,19 @@ Argument = bytes | str | int
 Answered = Callable[[Reply], None]
 
 
+# So Redis before 7 begins an error that a command in a script has met.
+_IN_SCRIPT = re.compile(
+    r"ERR Error running script .*?@user_script: ?\d+: (?:@user_script: ?\d+: )?-?"
+)
+
+
 class RedisError(Exception):
     """Redis answered a command with an error; ``code`` is its first word."""
 
     def __init__(self, text: object) -> None:
-        super().__init__(str(text))
-        self.code = str(text).partition(" ")[0]
+        text = _IN_SCRIPT.sub("", str(text), count=1)
+        super().__init__(text)
+        self.code = text.partition(" ")[0]
 
 
 def refused(what: str, error: RedisError) -> EngineUnavailable:
