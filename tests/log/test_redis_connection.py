@@ -1,4 +1,4 @@
-"""Connections that end in the ways that only uvloop has; errors, as versions of Redis write them."""
+"""Connections that end in the ways that only uvloop has; errors, as versions of Redis put them."""
 
 from __future__ import annotations
 
