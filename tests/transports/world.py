@@ -10,7 +10,7 @@ from tidewire.log import MemoryEngine
 from tidewire.model import Draft, Message, Namespaces, Receipt, Retention, TidewireError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Generator, Iterable, Mapping, Sequence
+    from collections.abc import Container, Coroutine, Generator, Iterable, Mapping, Sequence
 
     from tidewire.hub import Opening
     from tidewire.model import Page, Since, Subscription
@@ -46,6 +46,7 @@ class SlowEngine:
         self.epoch = log.epoch
         self.drops = log.drops
         self.namespaces = log.namespaces
+        self.wanted: Container[str] | None = None
         self.open = log.open
         self.close = log.close
         self.newest = log.newest
