@@ -12,7 +12,6 @@ import msgspec
 
 from tidewire.access.audit import audit
 from tidewire.hub import NodeInfo
-from tidewire.hub.node import ID_LENGTH
 from tidewire.model import BadRequest, NotFound, check_channel
 from tidewire.server.connections import (
     TRANSPORTS,
@@ -44,7 +43,7 @@ DISCONNECT_SECONDS = 8.0
 
 _HEADERS = JSON + b"Cache-Control: no-store\r\n"
 _FILTERS = frozenset({"user", "session", "device", "channel", "transport"})
-_NODE = re.compile(rf"[A-Za-z0-9]{{{ID_LENGTH}}}", re.ASCII)
+_NODE = re.compile(r"[A-Za-z0-9]{8}", re.ASCII)  # see hub/node.py
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _ENOUGH = ("user", "session", "device", "channel")
 MOST_TEXT = 1_024
