@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.console.browser import start_browser
-from tests.javascript.matrix import BROKEN
+from tests.javascript.background import Background
+from tests.javascript.matrix import BROKEN, SETTINGS
 from tests.javascript.pages import Pages, Rig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from selenium import webdriver
+
+    from tests.conftest import StartServer
+    from tests.server_process import ServerProcess
 
 CLIENT = Path(__file__).parents[2] / "clients" / "javascript"
 
@@ -49,3 +53,17 @@ def rig(browser: webdriver.Chrome, pages: Pages) -> Iterator[Rig]:
     if rig.window in browser.window_handles:
         rig.run("return rig.close()")
         rig.close()
+
+
+@pytest.fixture
+def background() -> Iterator[Background]:
+    """Where ways and publishers are at work."""
+    background = Background()
+    yield background
+    background.close()
+
+
+@pytest.fixture
+def server(start: StartServer) -> ServerProcess:
+    """A server of the test's own, so that all in its channel is the test's."""
+    return start(**SETTINGS)

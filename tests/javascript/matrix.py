@@ -8,18 +8,16 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import httpx
-
 from tests.acceptance.checker import (
     BrokenPromiseError,
     Message,
     check_received,
-    from_answer,
     from_envelope,
 )
 from tests.faults.proxy import Fault
 from tests.javascript import ways
-from tests.javascript.pages import Change
+from tests.javascript.pages import CHANNEL, Change
+from tests.javascript.publishing import Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
     from tests.javascript.pages import Rig
     from tests.server_process import ServerProcess
 
-CHANNEL = "news"
 SPEED = 5
 """How much faster than real time the clients' clocks go, so that waiting 30 s takes 6."""
 
@@ -97,7 +94,6 @@ SETTINGS: Mapping[str, Any] = {
 }
 """A server that is quick to show that it lives, and sends what is not small in parts."""
 
-TEXT = "Ebbe & Flut – приплив і відплив – 潮汐 – 🌊 "
 LEAST = 240
 """Messages published at least."""
 WITHIN = 45.0
@@ -152,44 +148,6 @@ class Outcome:
         assert self.seen["errors"] == []
 
 
-class Publisher:
-    """Publishes on one server, whatever happens to it, each message once."""
-
-    def __init__(self, url: str) -> None:
-        self.published: list[Message] = []
-        self._url = url
-        self._count = 0
-
-    def _command(self) -> dict[str, Any]:
-        number = self._count = self._count + 1
-        command: dict[str, Any] = {"channel": CHANNEL, "key": f"key-{number}"}
-        if number % 10 == 0:
-            return command | {
-                "data": f"AP+A8J+M{number:04}",
-                "encoding": "base64",
-                "event": "bytes",
-            }
-        repeats = 60 if number % 20 == 1 else number % 5 + 1
-        command["data"] = {"number": number, "text": TEXT * repeats}
-        if number % 7 == 0:
-            command |= {"event": "headline", "headers": {"lang": "de"}}
-        return command
-
-    async def publish(self, count: int) -> None:
-        """Publish so many, together; again and again until there is an answer."""
-        commands = [self._command() for _ in range(count)]
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
-                    answer = await client.post(f"{self._url}/publish", json={"messages": commands})
-                    if answer.status_code == 200:
-                        results = answer.json()["results"]
-                        self.published += map(from_answer, commands, results)
-                        return
-                    assert answer.status_code == 503, answer.text
-            await asyncio.sleep(0.05)
-
-
 class Matrix:
     """One run of all cells; ``mortal`` is the server that dies, and ``revive`` starts it again."""
 
@@ -223,7 +181,7 @@ class Matrix:
                 await self._run("void rig.start(arguments[0])", self._spec(cell))
             await self._until(self._all_are_live)
             publishing = [
-                asyncio.create_task(self._publish(publisher))
+                asyncio.create_task(publisher.keep_on())
                 for publisher in (self._publisher, *self._publishers.values())
             ]
             await self._be_bad()
@@ -272,11 +230,6 @@ class Matrix:
                 await way.reopen()
             await asyncio.sleep(2)
         await self._until(self._all_have_suffered)
-
-    async def _publish(self, publisher: Publisher) -> None:
-        while True:
-            await publisher.publish(4)
-            await asyncio.sleep(0.1)
 
     async def _all_are_live(self) -> bool:
         live = await self._run(

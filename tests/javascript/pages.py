@@ -10,11 +10,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from tests.acceptance.checker import check_received, from_envelope
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from selenium import webdriver
 
+    from tests.acceptance.checker import Message
+
+CHANNEL = "news"
 PAGE = Path(__file__).parent / "page"
 PATIENCE = 60.0
 """Seconds until what must happen in a page must have happened, on a loaded machine."""
@@ -131,10 +136,9 @@ class Rig:
         self.select()
         return self.browser.execute_script(script, *arguments)
 
-    def start(self, **spec: object) -> None:
-        """Start a client: see ``Rig.start`` of the page. It need not be ready when this returns."""
-        self.run("window.rig.start(arguments[0]).catch(() => {})", spec)
-        self.wait_for(lambda: self.run("return rig.clients.has(arguments[0])", spec["name"]), "it")
+    def start(self, name: str, **spec: object) -> None:
+        """Start a client: see ``Rig.start`` of the page. It need not be live when this returns."""
+        self.run("return rig.start(arguments[0])", {"name": name, "channel": CHANNEL, **spec})
 
     def state(self, name: str) -> dict[str, Any]:
         """The state of a client."""
@@ -146,12 +150,19 @@ class Rig:
         seen: dict[str, Any] = self.run("return rig.seen(arguments[0])", name)
         return seen
 
-    def data(self, name: str) -> list[Any]:
-        """What the messages say that a client has got."""
-        got: list[Any] = self.run(
-            "return rig.clients.get(arguments[0]).got.map(({data}) => data)", name
-        )
-        return got
+    def newest(self, name: str) -> str | None:
+        """The id of the message that a client got last."""
+        newest: str | None = self.run("return rig.clients.get(arguments[0]).got.at(-1)?.id", name)
+        return newest
+
+    def check(self, name: str, published: Sequence[Message]) -> dict[str, Any]:
+        """Wait for the last message; check that a client saw all, each once, and nothing else."""
+        self.wait_for(lambda: self.newest(name) == published[-1].cursor, f"{name} has the last")
+        seen = self.seen(name)
+        check_received(published, [from_envelope(message) for message in seen["got"]])
+        assert seen["gaps"] == []
+        assert seen["errors"] == []
+        return seen
 
     def wait_for(self, holds: Callable[[], object], what: str) -> None:
         """Return as soon as ``holds()`` is true; fail after PATIENCE seconds, saying ``what``."""

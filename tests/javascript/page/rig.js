@@ -1,12 +1,28 @@
 /** Clients in a page, driven by a test: `window.rig`. */
 
-/** An environment whose clock goes so many times as fast, without a storage of its own. */
+/** An environment whose clock goes so many times as fast, without a storage. */
 function hasty(speed) {
   return {
     now: () => performance.now() * speed,
     setTimeout: (callback, ms) => setTimeout(callback, ms / speed),
     storage: undefined,
   };
+}
+
+/** An environment that tells what is waited for, in ms. */
+function watched(waits) {
+  return {
+    setTimeout: (callback, ms) => {
+      waits.push(ms);
+      return setTimeout(callback, ms);
+    },
+  };
+}
+
+/** Notes a message where a reload of the page leaves it. */
+function note(journal, message) {
+  const all = JSON.parse(localStorage.getItem(journal) ?? "[]");
+  localStorage.setItem(journal, JSON.stringify([...all, message]));
 }
 
 /** A message as JSON, in the form of an envelope. */
@@ -19,32 +35,28 @@ class Rig {
   clients = new Map();
 
   /**
-   * Starts a client called `name` from the modules at `modules`. `speed` is that of its clock;
-   * `share` has it share its connection with other tabs.
+   * Starts a client called `name` from the modules at `modules`. `speed` is that of its clock,
+   * `random` all that it gets as random numbers; `share` has it share its connection with other
+   * tabs; `journal` names an item of the storage in which messages are noted, too.
    */
-  async start({ name, modules = "/client", url, channel, speed = 0, share, since, ...options }) {
+  async start({ name, modules = "/client", url, channel, share, journal, ...settings }) {
+    const { speed, random, ...options } = settings;
     const { connect } = await import(`${modules}/index.js`);
     const { connectShared } = await import(`${modules}/tabs.js`);
-    const all = speed ? { ...options, environment: hasty(speed) } : options;
+    const waits = [];
+    const environment = speed ? hasty(speed) : watched(waits);
+    if (random !== undefined) environment.random = () => random;
+    const all = { ...options, environment };
     const client = share ? connectShared(url, { ...all, ...share }) : connect(url, all);
-    const kept = { client, got: [], gaps: [], errors: [], states: [] };
+    const kept = { client, waits, got: [], gaps: [], errors: [], states: [] };
     this.clients.set(name, kept);
     client.on("gap", (gap) => kept.gaps.push(gap));
     client.on("error", (error) => kept.errors.push(String(error?.stack ?? error)));
     client.on("state", (state) => kept.states.push({ ...state, at: performance.now() }));
-    const take = (message) => kept.got.push(plain(message));
-    const subscription = client.subscribe(channel, take, since ? { since } : {});
-    await subscription.ready;
-  }
-
-  /** Starts all; they are ready when this ends. */
-  async startAll(all) {
-    await Promise.all(all.map((one) => this.start(one)));
-  }
-
-  /** How many messages each client has. */
-  counts() {
-    return Object.fromEntries([...this.clients].map(([name, { got }]) => [name, got.length]));
+    client.subscribe(channel, (message) => {
+      kept.got.push(plain(message));
+      if (journal) note(journal, plain(message));
+    });
   }
 
   state(name) {
