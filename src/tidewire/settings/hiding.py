@@ -11,7 +11,8 @@ from urllib.parse import unquote
 HIDDEN = "***"
 
 # A password may hold any character, also unescaped by mistake: it ends at the last @.
-_USER = re.compile(r"(?s)^(?!sqlite:)([a-z+]*:?/*)([^:@/?#]*:)?(.*)@")
+# Possessive, so that an address without an @ is not looked at in every way that it can be divided.
+_USER = re.compile(r"(?s)^(?!sqlite:)([a-z+]*+:?+/*+)([^:@/?#]*+:)?+(.*)@")
 _PARAMETER = re.compile(r"([?&][^=&]*password[^=&]*=)([^&]*)", re.IGNORECASE)
 
 
