@@ -150,22 +150,27 @@ class TabTransport implements Transport {
   readonly #host: Up["host"];
   readonly #open = new Map<number, Open>();
   #count = 0;
+  /** Fulfilled when the host can see that this tab is there. */
+  readonly #there: Promise<void>;
   #leave: () => void = () => {};
 
   constructor(wire: Wire, url: string, token: string | undefined) {
     this.#wire = wire;
     this.#host = { url, token };
     wire.onmessage = (message) => this.#receive(message);
-    // The host waits for this lock: it gets it when the tab is gone, however that was.
-    void globalThis.navigator?.locks
-      ?.request(
-        this.#from,
-        () =>
-          new Promise<void>((resolve) => {
-            this.#leave = resolve;
-          }),
-      )
-      .catch(() => {});
+    // The host waits for this lock: it gets it when the tab is gone, however that was. So the tab
+    // must have had it before the host knows its name.
+    this.#there = new Promise((there) => {
+      const { locks } = globalThis.navigator ?? {};
+      const held = () => {
+        there();
+        return new Promise<void>((resolve) => {
+          this.#leave = resolve;
+        });
+      };
+      if (locks) locks.request(this.#from, held).catch(() => there());
+      else there();
+    });
   }
 
   isThere(): boolean {
@@ -181,7 +186,7 @@ class TabTransport implements Transport {
       host: this.#host,
     };
     this.#open.set(id, { sink, request, ready: false });
-    queueMicrotask(() => this.#wire.post(request));
+    void this.#there.then(() => this.#open.has(id) && this.#wire.post(request));
     return {
       close: () => {
         if (this.#open.delete(id)) this.#wire.post({ from: this.#from, id, close: true });
@@ -200,7 +205,7 @@ class TabTransport implements Transport {
       for (const [key, open] of this.#open) {
         if (open.ready)
           this.#end(key, new TidewireError("cut", "another tab has the connection now"));
-        else this.#wire.post(open.request);
+        else void this.#there.then(() => this.#open.has(key) && this.#wire.post(open.request));
       }
       return;
     }

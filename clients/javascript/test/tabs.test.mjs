@@ -158,6 +158,34 @@ describe("tabs of one origin", () => {
     await second.close();
   });
 
+  it("a tab that gets its lock late is not taken for gone", async () => {
+    const [locks, asked] = [new Locks(), new Set()];
+    const request = async (name, ...rest) => {
+      const first = !asked.has(name);
+      asked.add(name);
+      if (first) await new Promise((resolve) => setTimeout(resolve, 20));
+      return locks.request(name, ...rest);
+    };
+    Object.defineProperty(globalThis, "navigator", {
+      value: { locks: { request } },
+      configurable: true,
+    });
+    const name = `tabs-${++count}`;
+    const [first, second] = [tab(name), tab(name)];
+    const [a, b, lost] = [[], [], []];
+    for (const one of [first, second]) {
+      one.on("state", (state) => state.status === "waiting" && lost.push(state));
+    }
+    await first.subscribe(name, ({ data }) => a.push(data)).ready;
+    await second.subscribe(name, ({ data }) => b.push(data)).ready;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    await server.publish(name, ...numbers(1, 10));
+    await until(() => a.length >= 10 && b.length >= 10);
+    assert.deepEqual(lost, []);
+    await first.close();
+    await second.close();
+  });
+
   it("where there are no locks each has its own connection", async () => {
     Object.defineProperty(globalThis, "navigator", { value: {}, configurable: true });
     const one = tab();
