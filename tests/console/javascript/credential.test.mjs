@@ -1,10 +1,9 @@
 import assert from "node:assert/strict";
 import { afterEach, describe, it } from "node:test";
 
-import { Connection, Refused } from "../../../src/tidewire/console/static/connection.js";
 import { Credential, tabStorage } from "../../../src/tidewire/console/static/credential.js";
-import { Feed } from "../../../src/tidewire/console/static/feed.js";
 import { ask } from "../../../src/tidewire/console/static/http.js";
+import { Refused } from "../../../src/tidewire/console/static/refused.js";
 import { Publisher } from "../../../src/tidewire/console/static/publisher.js";
 
 const base = "http://host/prefix/";
@@ -37,14 +36,11 @@ function storage(entries = {}) {
 }
 
 describe("Credential", () => {
-  it("shows nothing before there is one", async () => {
+  it("shows nothing before there is one", () => {
     const credential = new Credential(storage());
     assert.equal(credential.isSet, false);
     assert.deepEqual(credential.headers, {});
-    answering({});
-    const url = new URL("http://host/ws?channels=a");
-    assert.equal((await credential.admit(url, { base })).href, "http://host/ws?channels=a");
-    assert.deepEqual(requests, []);
+    assert.equal(credential.text, "");
   });
 
   it("outlives a reload of the page, and no more when it is forgotten", () => {
@@ -71,17 +67,6 @@ describe("Credential", () => {
       assert.deepEqual(credential.headers, { Authorization: "Bearer a-key" });
     });
   }
-
-  it("gets a ticket for an address, and stands in none itself", async () => {
-    answering({ body: { ticket: "one&time", expires_in: 30 } });
-    const credential = new Credential();
-    credential.replace("a-key");
-    const url = await credential.admit(new URL("http://host/ws?channels=a"), { base });
-    assert.equal(url.href, "http://host/ws?channels=a&ticket=one%26time");
-    assert.deepEqual(requests, [
-      { url: "http://host/prefix/tickets", method: "POST", headers: { Authorization: "Bearer a-key" } },
-    ]);
-  });
 });
 
 describe("Requests", () => {
@@ -97,12 +82,30 @@ describe("Requests", () => {
   });
 
   it("publish with it", async () => {
-    answering({ body: { seq: 1 } });
     const credential = new Credential();
     credential.replace("a-key");
-    await new Publisher(base, credential).publish("a", "text");
-    assert.equal(requests[0].headers.Authorization, "Bearer a-key");
-    assert.equal(requests[0].headers["Content-Type"], "application/json");
+    const made = [];
+    const connect = (url, options) => {
+      made.push([url, options.token]);
+      return { publish: async (channel, data) => ({ channel, data }), close: async () => {} };
+    };
+    const receipt = await new Publisher(base, credential, connect).publish("a", '{"b":1}');
+    assert.deepEqual(made, [[base, "a-key"]]);
+    assert.deepEqual(receipt, { channel: "a", data: { b: 1 } });
+  });
+
+  it("tell a refused publish from one without an answer", async () => {
+    const failing = (error) => () => ({
+      publish: async () => {
+        throw error;
+      },
+      close: async () => {},
+    });
+    const no = Object.assign(new Error("no"), { final: true, code: "no_credentials" });
+    const publisher = (error) => new Publisher(base, new Credential(), failing(error));
+    await assert.rejects(publisher(no).publish("a", "b"), (error) => error instanceof Refused && error.asksWho);
+    const away = Object.assign(new Error("away"), { final: false });
+    await assert.rejects(publisher(away).publish("a", "b"), (error) => error === away);
   });
 
   for (const [status, asksWho, forbids] of [[401, true, false], [403, false, true], [400, false, false]]) {
@@ -115,52 +118,4 @@ describe("Requests", () => {
       });
     });
   }
-});
-
-describe("A connection", () => {
-  it("says who refused it, and comes with a new ticket each time", async () => {
-    answering({ body: { ticket: "first" } }, { body: { ticket: "second" } });
-    const credential = new Credential();
-    credential.replace("a-key");
-    const tickets = [];
-    const refusals = [];
-    let done = () => {};
-    const follow = async (link) => {
-      tickets.push((await link.door("ws")).searchParams.get("ticket"));
-      throw new Refused("Closed with code 4401.", 4401);
-    };
-    const connection = new Connection({
-      follow, channel: "a", base, feed: new Feed({ cursor: "e-0" }), credential,
-      refused: (error) => (refusals.push(error.asksWho), done()),
-    });
-    for (let times = 0; times < 2; times += 1) {
-      const ended = new Promise((resolve) => (done = resolve));
-      connection.restore();
-      await ended;
-    }
-    assert.deepEqual(tickets, ["first", "second"]);
-    assert.deepEqual(refusals, [true, true]);
-    assert.equal(connection.feed.state, "stopped");
-  });
-
-  it("opens nothing when it is cut while it waits for its ticket", async () => {
-    let answer = () => {};
-    globalThis.fetch = () => new Promise((resolve) => (answer = resolve));
-    const credential = new Credential();
-    credential.replace("a-key");
-    let opened = false;
-    const connection = new Connection({
-      follow: async (link) => {
-        await link.door("ws");
-        opened = true;
-      },
-      channel: "a", base, feed: new Feed({ cursor: "e-0" }), credential,
-    });
-    connection.restore();
-    connection.cut();
-    answer(new Response('{"ticket":"late"}'));
-    await new Promise((resolve) => setImmediate(resolve));
-    assert.equal(opened, false);
-    assert.equal(connection.feed.state, "cut");
-  });
 });

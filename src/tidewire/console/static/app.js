@@ -1,21 +1,18 @@
 /** The page: wires the controls, the four connections and the panels together. */
 
 import { Backoff, pause } from "./backoff.js";
-import { Connection, Refused } from "./connection.js";
+import { Connection } from "./connection.js";
 import { Credential, tabStorage } from "./credential.js";
 import { Feed, NO_ANSWER } from "./feed.js";
 import { count, messages } from "./format.js";
 import { ask } from "./http.js";
 import { Identity } from "./identity.js";
 import { Ledger } from "./ledger.js";
-import { followLongPoll } from "./longpoll.js";
 import { Panel } from "./panel.js";
 import { proof } from "./proof.js";
 import { Publisher } from "./publisher.js";
-import { followShortPoll } from "./shortpoll.js";
-import { followSse } from "./sse.js";
+import { Refused } from "./refused.js";
 import { ServerClock } from "./statistics.js";
-import { followWebSocket } from "./websocket.js";
 
 const TRANSPORTS = [
   {
@@ -23,28 +20,28 @@ const TRANSPORTS = [
     title: "WebSocket",
     sentence: "One socket, both ways: each message is pushed the moment it is published.",
     requests: "Sockets",
-    follow: followWebSocket,
+    transport: "websocket",
   },
   {
     name: "sse",
     title: "Server-Sent Events",
-    sentence: "One HTTP response that never ends: pushed too, and the browser resumes by itself.",
+    sentence: "One HTTP response that never ends: pushed too, through whatever speaks HTTP.",
     requests: "Streams",
-    follow: followSse,
+    transport: "sse",
   },
   {
     name: "longpoll",
     title: "Long polling",
     sentence: "The server holds each request until there is news: nearly as quick as push.",
     requests: "Requests",
-    follow: followLongPoll,
+    transport: "longpoll",
   },
   {
     name: "shortpoll",
     title: "Short polling",
     sentence: "Asks every few seconds: later than the others, but gets through anywhere.",
     requests: "Requests",
-    follow: followShortPoll,
+    transport: "poll",
   },
 ];
 const DEFAULT_CHANNEL = "market:demo";
@@ -163,31 +160,22 @@ function refused(error) {
 
 function begin(start) {
   const clock = new ServerClock();
-  const eventNames = new Set();
   ledger = new Ledger(TRANSPORTS.map(({ name }) => name));
-  readers = TRANSPORTS.map(({ name, title, follow }, i) => {
+  readers = TRANSPORTS.map(({ name, title, transport }, i) => {
     const panel = panels[i];
     const feed = new Feed({ ...start, clock });
     const saw = (envelope) => {
       ledger.saw(name, envelope.id);
       panel.accept(envelope);
-      learn(eventNames, envelope.event);
     };
     const connection = new Connection({
-      follow, channel, base, feed, credential, eventNames, saw, changed: renderSoon, refused,
+      transport, channel, base, feed, credential, saw, changed: renderSoon, refused,
     });
     panel.bind(feed);
     return { name, title, panel, feed, connection, state: "connecting" };
   });
   for (const { connection } of readers) connection.restore();
   renderSoon();
-}
-
-/** A native EventSource hears a named event only if it listens for that name: it starts anew. */
-function learn(eventNames, name) {
-  if (name === undefined || eventNames.has(name)) return;
-  eventNames.add(name);
-  queueMicrotask(() => readers.find((reader) => reader.name === "sse")?.connection.renew());
 }
 
 function toggle(reader) {

@@ -1,9 +1,6 @@
 /** What the page shows of who uses it: a token or an API key, kept in this tab and nowhere else. */
 
-import { ask } from "./http.js";
-
 const NAME = "tidewire.credential";
-const TIMEOUT = 10_000; // ms
 
 export class Credential {
   #storage;
@@ -13,6 +10,11 @@ export class Credential {
   constructor(storage = null) {
     this.#storage = storage;
     this.#text = storage?.getItem(NAME) ?? "";
+  }
+
+  /** What there is; empty: nothing. */
+  get text() {
+    return this.#text;
   }
 
   /** Whether there is one. */
@@ -30,23 +32,6 @@ export class Credential {
   /** The header of requests. */
   get headers() {
     return this.isSet ? { Authorization: `Bearer ${this.#text}` } : {};
-  }
-
-  /**
-   * Adds a ticket to the address of a WebSocket or an EventSource, which take no headers. A ticket
-   * is good once, and for a short time: so the credential itself stands in no address.
-   */
-  async admit(url, { base, signal }) {
-    if (!this.isSet) return url;
-    const response = await ask(new URL("tickets", base), {
-      timeout: TIMEOUT,
-      signal,
-      credential: this,
-      init: { method: "POST" },
-    });
-    const { ticket } = await response.json();
-    url.searchParams.set("ticket", ticket);
-    return url;
   }
 }
 

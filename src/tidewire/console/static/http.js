@@ -1,12 +1,8 @@
 /** Requests of the page, with the contract's errors told apart by what a client should do. */
 
-import { Lost, Refused } from "./connection.js";
+import { Lost, Refused } from "./refused.js";
 
 const TRANSIENT = new Set([408, 425, 429, 500, 502, 503, 504]);
-const encoder = new TextEncoder();
-
-/** How many bytes a text takes in UTF-8. */
-export const size = (text) => encoder.encode(text).length;
 
 /**
  * Sends a request and returns its answer if that is 2xx or 304.

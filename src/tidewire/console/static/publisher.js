@@ -1,8 +1,8 @@
 /** Publishing from the page. */
 
-import { ask } from "./http.js";
+import { Refused } from "./refused.js";
 
-const TIMEOUT = 10_000; // ms
+const PATIENCE = 20_000; // ms
 
 /** What the text stands for: JSON if it is an object or an array in JSON, else the text itself. */
 export function parse(text) {
@@ -14,40 +14,37 @@ export function parse(text) {
   }
 }
 
-/**
- * Publishes one message and returns `{channel, id, seq}`.
- * A failure leaves open whether the server took it; sending the same text again is safe, because
- * it goes with the same key until it succeeds.
- */
+/** Publishes with a client of its own: a failure leaves nothing open that the next one could double. */
 export class Publisher {
   #base;
   #credential;
-  #unsure = null; // {channel, text, key} of the last publish without an answer
+  #connect;
 
   /**
-   * @param {string} base the address that the endpoints are relative to
+   * @param {string} base the address of the server
    * @param {import("./credential.js").Credential} credential
+   * @param {Function} [connect] the client's own
    */
-  constructor(base, credential) {
+  constructor(base, credential, connect = globalThis.tidewire?.connect) {
     this.#base = base;
     this.#credential = credential;
+    this.#connect = connect;
   }
 
+  /**
+   * Publishes one message and returns `{channel, id, seq}`; it is tried again until there is an
+   * answer, and published once.
+   *
+   * @throws {Refused} if the server says no
+   */
   async publish(channel, text) {
-    const again = this.#unsure?.channel === channel && this.#unsure.text === text;
-    const key = again ? this.#unsure.key : `console-${Date.now()}-${Math.random()}`;
-    this.#unsure = { channel, text, key };
-    const response = await ask(new URL("publish", this.#base), {
-      timeout: TIMEOUT,
-      credential: this.#credential,
-      init: {
-        method: "POST",
-        headers: { "Content-Type": "application/json" },
-        body: JSON.stringify({ channel, data: parse(text), key }),
-      },
-    });
-    const answer = await response.json();
-    this.#unsure = null;
-    return answer;
+    const client = this.#connect(this.#base, { token: this.#credential.text || undefined });
+    try {
+      return await client.publish(channel, parse(text), { signal: AbortSignal.timeout(PATIENCE) });
+    } catch (error) {
+      throw error.final ? new Refused(error.message, undefined, error.code) : error;
+    } finally {
+      void client.close();
+    }
   }
 }

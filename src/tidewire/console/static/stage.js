@@ -39,14 +39,9 @@ const toneOf = {
 
 /** Any value as one line of text. */
 function plain(envelope) {
-  if (envelope.encoding === "base64") return `binary, ${binarySize(envelope.data)} bytes`;
+  if (envelope.data instanceof Uint8Array) return `binary, ${envelope.data.length} bytes`;
   const { data } = envelope;
   return typeof data === "string" ? data : JSON.stringify(data);
-}
-
-function binarySize(base64) {
-  const padding = base64.endsWith("==") ? 2 : base64.endsWith("=") ? 1 : 0;
-  return (base64.length * 3) / 4 - padding;
 }
 
 /**
