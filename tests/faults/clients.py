@@ -39,6 +39,8 @@ Urls = str | Sequence[str]
 AWAY = ("engine_unavailable", "unavailable")
 """Codes that say: nothing was published now, try again."""
 
+POLLS = ("longpoll", "poll")
+
 BROKEN = (ConnectionClosed, InvalidHandshake, InvalidMessage, OSError, EOFError, TimeoutError)
 
 
@@ -186,6 +188,7 @@ class Subscriber:
     ) -> None:
         self.view = View(channels)
         self.cursor = ""
+        self.polls = False
         self._transports = transports
         self._patience = patience
         self._choice = random.Random(seed)
@@ -195,9 +198,13 @@ class Subscriber:
         return {"cursor": self.cursor}
 
     def take(self, envelope: Envelope) -> None:
-        """Note an envelope, and go on behind it the next time."""
+        """Note an envelope, and go on behind it the next time.
+
+        A poll's answer has its gaps before all messages, so their ids are not for who leaves in
+        the middle of it.
+        """
         self.view.take(envelope)
-        if envelope["type"] != "close":
+        if envelope["type"] != "close" and not (self.polls and envelope["type"] == "gap"):
             self.cursor = envelope.get("id") or self.cursor
 
     async def listen(self, urls: Urls) -> None:
@@ -206,6 +213,7 @@ class Subscriber:
         async with AsyncExitStack() as open_streams:
             while True:
                 transport = next(self._transports)
+                self.polls = transport in POLLS
                 stream = Stream(next(places), transport, self.view.channels, **self.start())
                 silent = open_streams.pop_all()
                 open_streams.push_async_callback(stream.close)

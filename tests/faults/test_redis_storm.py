@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.crash, pytest.mark.faults, pytest.mark.timeout(240)]
 
-TROUBLES = 12
+TROUBLES = 6
 
 
 class Storm:

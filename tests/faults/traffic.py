@@ -6,10 +6,10 @@ import asyncio
 import itertools
 from typing import TYPE_CHECKING, Self
 
-from tests.acceptance.subscribers import TRANSPORTS
+from tests.acceptance.subscribers import TRANSPORTS, CutError, RefusedError
 from tests.acceptance.subscribers import Subscriber as PlainSubscriber
 from tests.acceptance.waiting import until
-from tests.faults.clients import Publisher, Subscriber
+from tests.faults.clients import RECONNECT, Publisher, Subscriber, only_a_restart
 from tests.faults.lanes import end, failed, hopping, warm_up
 from tests.faults.model import Published, judge
 
@@ -113,8 +113,14 @@ class Traffic:
         reader = PlainSubscriber(CHANNELS, since="start")
         newest = self.newest()
         async with asyncio.timeout(WITHIN):
-            url = self._urls[0]
-            await reader.listen(url, "ws", until=lambda: reader.messages[-1:] == [newest])
+            while reader.messages[-1:] != [newest]:
+                try:
+                    await reader.listen(
+                        self._urls[0], "ws", until=lambda: reader.messages[-1:] == [newest]
+                    )
+                except (CutError, RefusedError) as error:
+                    only_a_restart(error)
+                    await asyncio.sleep(RECONNECT)
         return reader.messages
 
     def newest(self) -> Message:
