@@ -1,3 +1,4 @@
+import { check, reasonOf } from "./aborting.js";
 import { Acknowledger } from "./acknowledging.js";
 import { baseUrl, type Query } from "./address.js";
 import { CAP } from "./backoff.js";
@@ -227,7 +228,7 @@ export class Client {
     handler: Handler<T>,
     { since, cursor, consumer = this.#options.consumer, signal }: SubscribeOptions = {},
   ): Subscription {
-    signal?.throwIfAborted();
+    check(signal);
     if (this.#closed) throw refused("the client is closed", "closed");
     const from = since === undefined || since === "now" ? undefined : String(since);
     const line = this.#line(consumer, from);
@@ -255,6 +256,8 @@ export class Client {
     );
     const stop = () => subscription.unsubscribe();
     signal?.addEventListener("abort", stop);
+    // A consumer goes on by itself, unless its first subscription says from where.
+    if (consumer && cursor) line.link.position.cursor ??= cursor;
     line.subscriptions.add(subscription);
     line.link.follow(subscription);
     return subscription;
@@ -286,7 +289,7 @@ export class Client {
       },
       options,
     );
-    const abort = () => stop(signal!.reason);
+    const abort = () => stop(reasonOf(signal!));
     signal?.addEventListener("abort", abort);
     subscription.ready.catch(stop);
     try {

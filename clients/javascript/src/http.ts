@@ -1,3 +1,4 @@
+import { check, reasonOf } from "./aborting.js";
 import { address, type Query } from "./address.js";
 import { Backoff } from "./backoff.js";
 import type { Credentials } from "./credentials.js";
@@ -103,10 +104,10 @@ export class Http {
     read: (answer: Response) => T | Promise<T>,
   ): Promise<T> {
     const { credentials } = this;
-    signal?.throwIfAborted();
+    check(signal);
     const token = await credentials.token();
     const abort = new AbortController();
-    const follow = () => abort.abort(signal!.reason);
+    const follow = () => abort.abort(reasonOf(signal!));
     let late = false;
     const timer = this.#env.setTimeout(() => {
       late = true;
@@ -131,7 +132,7 @@ export class Http {
       credentials.accepted();
       return await read(answer);
     } catch (error) {
-      if (signal?.aborted) throw signal.reason;
+      check(signal);
       if (late) throw new TidewireError("silent", "no answer in time");
       throw failureOf(error);
     } finally {

@@ -1,3 +1,4 @@
+import { check, reasonOf } from "./aborting.js";
 import { bytesOf, toBase64 } from "./binary.js";
 import type { Receipt } from "./envelope.js";
 import type { Environment } from "./environment.js";
@@ -58,7 +59,7 @@ export class Outbox {
     const bytes = bytesOf(data);
     const content = bytes ? { data: toBase64(bytes), encoding: "base64" } : { data: data ?? null };
     return new Promise((resolve, reject) => {
-      signal?.throwIfAborted();
+      check(signal);
       if (this.#waiting.length >= this.#most)
         throw refused("too many publishes wait", "outbox_full");
       const body = JSON.stringify({ channel, ...content, ...fields, key });
@@ -66,7 +67,7 @@ export class Outbox {
       this.#waiting.push(waiting);
       signal?.addEventListener("abort", () => {
         this.#waiting = this.#waiting.filter((one) => one !== waiting);
-        reject(signal.reason);
+        reject(reasonOf(signal));
       });
       void this.#send();
     });

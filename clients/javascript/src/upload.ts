@@ -1,3 +1,4 @@
+import { check } from "./aborting.js";
 import { address } from "./address.js";
 import { Backoff } from "./backoff.js";
 import type { Client } from "./client.js";
@@ -85,7 +86,7 @@ export async function upload(
     try {
       return await attempt(client, file, announcement, progress, signal);
     } catch (error) {
-      signal?.throwIfAborted();
+      check(signal);
       const failure = failureOf(error);
       const delay = backoff.next(failure.retry);
       if (failure.final || env.now() + delay > end) throw failure;
@@ -102,7 +103,7 @@ async function attempt(
   signal: AbortSignal | undefined,
 ): Promise<Receipt> {
   const query = await credentialsInUrl(http, await http.credentials.token());
-  signal?.throwIfAborted();
+  check(signal);
   const url = address(http.base, "/ws", query).replace(/^http/, "ws");
   const socket = new env.WebSocket!(url, "tidewire.v1.json");
   const stop = () => socket.close(1000);
@@ -166,7 +167,7 @@ async function send(
 async function digest(file: Blob, signal: AbortSignal | undefined): Promise<string> {
   const sha256 = new Sha256();
   for (let offset = 0; offset < file.size; offset += CHUNK) {
-    signal?.throwIfAborted();
+    check(signal);
     sha256.update(await bytesIn(file, offset));
   }
   return sha256.hex();

@@ -321,6 +321,33 @@ describe("a reload", () => {
   });
 });
 
+describe("an older signal, as React Native has it", () => {
+  /** It has neither a reason nor a way to throw. */
+  class OldSignal extends EventTarget {
+    aborted = false;
+
+    abort() {
+      this.aborted = true;
+      this.dispatchEvent(new Event("abort"));
+    }
+  }
+
+  it("ends what it is given to", async () => {
+    const signal = new OldSignal();
+    const one = client();
+    const outcomes = [
+      assert.rejects(one.publish("news", 1, { signal }), { name: "AbortError" }),
+      assert.rejects(one.history("news", { signal }), { name: "AbortError" }),
+    ];
+    await settle();
+    signal.abort();
+    await world.pass(2_000);
+    await Promise.all(outcomes);
+    assert.throws(() => one.subscribe("news", () => {}, { signal }), { name: "AbortError" });
+    await one.close();
+  });
+});
+
 describe("credentials", () => {
   const token = (life, wall = 1_795_392_000) =>
     `h.${btoa(JSON.stringify({ exp: wall + life, iat: wall })).replace(/=/g, "")}.s`;
@@ -418,6 +445,15 @@ describe("consumers", () => {
     return { one, got };
   }
   const acks = () => requests.filter(({ path }) => path === "/ack");
+
+  it("begins where it is told to, if it is", async () => {
+    on["/poll"] = ({ query }) => page([], query.cursor);
+    const one = client();
+    one.subscribe("news", () => {}, { consumer: "ann", cursor: "c7" });
+    await settle();
+    assert.deepEqual([requests[0].query.consumer, requests[0].query.cursor], ["ann", "c7"]);
+    await one.close();
+  });
 
   it("what is finished in order is told by one id", async () => {
     const { one, got } = await consumer();

@@ -1,3 +1,4 @@
+import { check } from "../aborting.js";
 import type { Envelope } from "../envelope.js";
 import { failureOf, TidewireError } from "../errors.js";
 import { json, type RequestOptions } from "../http.js";
@@ -58,7 +59,7 @@ export function polling(
     if (context.cursor() !== (asked ?? answer.cursor))
       answer = { ...answer, messages: [], gaps: [], cursor: undefined, etag: null, more: true };
     for (;;) {
-      signal.throwIfAborted();
+      check(signal);
       sink.heard();
       await sink.take([...answer.gaps, ...answer.messages], answer.cursor ?? "");
       const woken = new Promise<void>((resolve) => {

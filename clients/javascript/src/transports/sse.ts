@@ -1,3 +1,4 @@
+import { check } from "../aborting.js";
 import { type Envelope, isEnvelope } from "../envelope.js";
 import { failureOf, refused, TidewireError } from "../errors.js";
 import { EventStream } from "../eventstream.js";
@@ -50,7 +51,7 @@ async function follow(
   let end = env.now() + SLICE;
   for (;;) {
     const { done, value } = await reader.read();
-    signal.throwIfAborted();
+    check(signal);
     if (done) throw new TidewireError("cut", "the stream ended");
     sink.heard();
     for (let at = 0; at < value.length; at += PIECE) {
@@ -61,7 +62,7 @@ async function follow(
         await new Promise<void>((resolve) => env.defer(resolve));
         end = env.now() + SLICE;
       }
-      signal.throwIfAborted();
+      check(signal);
     }
   }
 }
