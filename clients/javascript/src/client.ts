@@ -443,7 +443,7 @@ export class Client {
     const cursors = { ...this.#kept };
     const { cursor } = line.link.position;
     for (const one of line.subscriptions) {
-      const at = one.behind ?? cursor;
+      const at = one.place ?? cursor;
       if (at) cursors[one.channel] = at;
     }
     this.#memory.keepCursors(this.#keptAs, cursors);

@@ -80,8 +80,8 @@ export class Subscription implements Follower {
   }
 
   /** Where to go on from, while that is not the position of the connection. @internal */
-  get behind(): string | undefined {
-    return this.#state === "live" ? undefined : this.#start.cursor;
+  get place(): string | undefined {
+    return this.#start.cursor;
   }
 
   /** Nothing comes after this. */
@@ -116,7 +116,9 @@ export class Subscription implements Follower {
   /** @internal */
   message(envelope: Envelope): void {
     if (this.#state === "live") {
-      if (!this.#had(envelope) || Number(envelope.deliveries) > 1) this.#hand(envelope);
+      if (this.#had(envelope) && !(Number(envelope.deliveries) > 1)) return;
+      this.#start = {}; // the connection has come further than what was fetched
+      this.#hand(envelope);
     } else if (this.#state === "catching up") {
       this.#kept.push(envelope);
       if (this.#kept.length > 2 * KEPT) this.#kept = this.#kept.slice(-KEPT);
@@ -128,7 +130,10 @@ export class Subscription implements Follower {
     if (this.#state === "catching up") {
       this.#kept.push(gap as unknown as Envelope);
     } else if (this.#state === "live") {
-      if (gap.reason === "reset") this.#seqs.delete(gap.channel);
+      if (gap.reason === "reset") {
+        this.#seqs.delete(gap.channel);
+        this.#start = {};
+      }
       this.#source.watcher.gap(gap);
     }
   }

@@ -293,6 +293,19 @@ describe("a reload", () => {
     await after.close();
   });
 
+  it("goes on after what was fetched of the past, where the connection has not come yet", async () => {
+    on["/poll"] = ({ query }) =>
+      query.cursor === "c2" ? page([message(3)], "c3") : page([], query.cursor ?? "c2");
+    const before = client({ persist: true });
+    const got = [];
+    before.subscribe("news", ({ seq }) => got.push(seq), { cursor: "c2" });
+    await world.pass(100);
+    assert.deepEqual(got, [3]);
+    world.tell("pagehide");
+    assert.ok([...world.storage.values()].some((text) => text.includes("c3")));
+    await before.close();
+  });
+
   it("not before a handler has finished its work", async () => {
     on["/poll"] = [page([], "c0"), page([message(1), message(2)], "c2")];
     const before = client({ persist: true });
