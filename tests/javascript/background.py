@@ -54,7 +54,8 @@ class Background:
         try:
             yield
         finally:
-            task.cancel()
+            self.do(publisher.enough)
+            task.result(WITHIN)
         self.do(publisher.publish, 1)
 
     def close(self) -> None:

@@ -185,9 +185,9 @@ class Matrix:
                 for publisher in (self._publisher, *self._publishers.values())
             ]
             await self._be_bad()
-            for task in publishing:
-                task.cancel()
-            await asyncio.gather(*publishing, return_exceptions=True)
+            for publisher in (self._publisher, *self._publishers.values()):
+                publisher.enough()
+            await asyncio.gather(*publishing)
             for way in self._ways.values():
                 way.heal()
             for publisher in (self._publisher, *self._publishers.values()):

@@ -24,6 +24,7 @@ class Publisher:
         self.published: list[Message] = []
         self._url = url
         self._count = 0
+        self._stop = asyncio.Event()
 
     def _command(self) -> dict[str, Any]:
         number = self._count = self._count + 1
@@ -55,7 +56,12 @@ class Publisher:
             await asyncio.sleep(0.05)
 
     async def keep_on(self) -> None:
-        """Publish some every tenth of a second until this is cancelled."""
-        while True:
+        """Publish some every tenth of a second until there is enough."""
+        self._stop.clear()
+        while not self._stop.is_set():
             await self.publish(4)
             await asyncio.sleep(0.1)
+
+    def enough(self) -> None:
+        """Let ``keep_on`` end when all that is under way has its answer."""
+        self._stop.set()
