@@ -42,6 +42,7 @@ COMMANDS = {
     "connections": ["connections"],
     "disconnect": ["disconnect", "--user", "nobody"],
     "nodes": ["nodes"],
+    "presence": ["presence", "news:1"],
     "revoke": ["revoke", "--user", "nobody"],
 }
 EVERY_COMMAND = pytest.mark.parametrize("arguments", COMMANDS.values(), ids=COMMANDS)
