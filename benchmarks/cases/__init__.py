@@ -13,6 +13,7 @@ from benchmarks.cases import (
     crowd,
     fanout,
     idle_memory,
+    javascript,
     latency,
     polls,
     publish,
@@ -49,5 +50,6 @@ CASES: dict[str, Case] = {
     "access": Case("Limits and tokens", access.run),
     "crowd": Case("A lobby of 100,000", crowd.run, long=True),
     "storm": Case("20,000 come back at once", crowd.storm, long=True),
+    "javascript": Case("The JavaScript client in Chromium", javascript.run, long=True),
     "attacks": Case("Live traffic under attack", attacks.run, long=True),
 }
