@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.acceptance.checker import check_received, from_envelope
-from tests.javascript.matrix import TRANSPORTS
+from tests.javascript.matrix import SETTINGS, TRANSPORTS
 from tests.javascript.pages import Rig
 from tests.javascript.publishing import Publisher
 
@@ -90,6 +90,8 @@ def test_a_hidden_page_polls_every_30_s(
     background.do(publisher.publish, 2)
     rig.check("it", publisher.published)
     waits = "return rig.clients.get('it').waits.splice(0)"
+    told = 1_000 * SETTINGS["poll_interval"]
+    rig.wait_for(lambda: told in rig.run(waits), "the interval that the server tells")
     assert HIDDEN_INTERVAL not in rig.run(waits)
 
     browser.minimize_window()
