@@ -1,4 +1,7 @@
-"""A caller as one server passes it on to another: who it is and what it was granted, no secret."""
+"""A caller in bytes: who it is and what it was granted, no secret.
+
+So one server passes it on to another, and so it stands in the ticket that it is given.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ import msgspec
 from tidewire.access.caller import Caller, CallerLimits, Grant, Kind
 
 
-class _Passed(msgspec.Struct, frozen=True, array_like=True):
+class Passed(msgspec.Struct, frozen=True, array_like=True):
+    """What there is to say of a caller; ``of`` and ``caller`` are each other's reverse."""
+
     kind: Kind
     name: str
     grants: tuple[Grant, ...]
@@ -18,15 +23,10 @@ class _Passed(msgspec.Struct, frozen=True, array_like=True):
     device: str | None
     limits: CallerLimits
 
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Passed).decode
-
-
-def passed_on(caller: Caller) -> bytes:
-    """*caller* in bytes."""
-    return _encode(
-        _Passed(
+    @classmethod
+    def of(cls, caller: Caller) -> Passed:
+        """What is passed on of *caller*."""
+        return cls(
             caller.kind,
             caller.name,
             caller.grants,
@@ -37,7 +37,29 @@ def passed_on(caller: Caller) -> bytes:
             caller.device,
             caller.limits,
         )
-    )
+
+    def caller(self) -> Caller:
+        """The caller."""
+        return Caller(
+            self.kind,
+            self.name,
+            grants=self.grants,
+            scopes=self.scopes,
+            token_id=self.token_id,
+            issued=self.issued,
+            expires=self.expires,
+            device=self.device,
+            limits=self.limits,
+        )
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Passed).decode
+
+
+def passed_on(caller: Caller) -> bytes:
+    """*caller* in bytes."""
+    return _encode(Passed.of(caller))
 
 
 def taken_over(data: bytes) -> Caller:
@@ -46,15 +68,4 @@ def taken_over(data: bytes) -> Caller:
     Raises:
         msgspec.MsgspecError: if it has not.
     """
-    passed = _decode(data)
-    return Caller(
-        passed.kind,
-        passed.name,
-        grants=passed.grants,
-        scopes=passed.scopes,
-        token_id=passed.token_id,
-        issued=passed.issued,
-        expires=passed.expires,
-        device=passed.device,
-        limits=passed.limits,
-    )
+    return _decode(data).caller()

@@ -15,7 +15,8 @@ from functools import partial
 
 import msgspec
 
-from tidewire.access.caller import Caller, CallerLimits, Grant, Kind
+from tidewire.access.caller import Caller
+from tidewire.access.passing import Passed
 from tidewire.log.engine import Engine
 from tidewire.model import InvalidTicket
 
@@ -28,17 +29,9 @@ _FREE, _TAKEN = b"\0", b"\1"
 class _Ticket(msgspec.Struct, frozen=True, array_like=True):
     """Whom a ticket is for, as it is kept; ``origin`` is ``None`` when any will do."""
 
-    kind: Kind
-    name: str
+    caller: Passed
     origin: str | None
-    grants: tuple[Grant, ...] = ()
-    scopes: frozenset[str] = frozenset()
-    token_id: str | None = None
-    issued: float | None = None
-    expires: float | None = None
-    device: str | None = None
-    limits: CallerLimits = CallerLimits()  # a tuple: nobody can change it
-    until: float = 0.0
+    until: float
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -60,19 +53,10 @@ class Tickets:
             EngineUnavailable: if it cannot be kept now.
         """
         ticket = secrets.token_urlsafe(32)
-        kept = _Ticket(
-            "anonymous" if caller.kind == "open" else caller.kind,
-            caller.name,
-            origin,
-            caller.grants,
-            caller.scopes,
-            caller.token_id,
-            caller.issued,
-            caller.expires,
-            caller.device,
-            caller.limits,
-            self._clock() + self.ttl,
-        )
+        passed = Passed.of(caller)
+        if caller.kind == "open":  # what it may do is the server's to say that redeems it
+            passed = msgspec.structs.replace(passed, kind="anonymous")
+        kept = _Ticket(passed, origin, self._clock() + self.ttl)
         value = _FREE + _encode(kept)
         await self._engine.change(TABLE, _key(ticket), partial(_issued, value), self.ttl)
         return ticket
@@ -95,17 +79,7 @@ class Tickets:
             raise _refused("it is too old")
         if kept.origin is not None and not _is_from(kept.origin, origin, host):
             raise _refused("it is for a page of another origin")
-        return Caller(
-            kept.kind,
-            kept.name,
-            grants=kept.grants,
-            scopes=kept.scopes,
-            token_id=kept.token_id,
-            issued=kept.issued,
-            expires=kept.expires,
-            device=kept.device,
-            limits=kept.limits,
-        )
+        return kept.caller.caller()
 
 
 def _is_from(wanted: str, origin: str | None, host: str | None) -> bool:
