@@ -99,36 +99,30 @@ def _recipients(publication: Content) -> Iterable[str]:
         return ()
 
 
-class History(_Command, tag="history"):
+class _OfOneChannel(_Command):
     channel: str = ""
+    addresses = True
+
+    def names(self) -> Iterable[str]:
+        return (self.channel,)
+
+    def resolve(self, own: Own) -> None:
+        if self.channel == ME:
+            self.channel = own()[0]
+
+
+class History(_OfOneChannel, tag="history"):
     cursor: str | None = None
     since: str | int | None = None
     limit: int = 100
     needs = "history"
-    addresses = True
-
-    def names(self) -> Iterable[str]:
-        return (self.channel,)
-
-    def resolve(self, own: Own) -> None:
-        if self.channel == ME:
-            self.channel = own()[0]
 
 
-class Presence(_Command, tag="presence"):
-    channel: str = ""
+class Presence(_OfOneChannel, tag="presence"):
     members: bool = False
     after: str = ""
     limit: int = 100
     needs = "presence"
-    addresses = True
-
-    def names(self) -> Iterable[str]:
-        return (self.channel,)
-
-    def resolve(self, own: Own) -> None:
-        if self.channel == ME:
-            self.channel = own()[0]
 
 
 class Ping(_Command, tag="ping"):
