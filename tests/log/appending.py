@@ -68,3 +68,14 @@ def check_counts(messages: list[Told]) -> None:
     for channel in {channel for channel, _, _, _ in messages}:
         seqs = [seq for name, _, seq, _ in messages if name == channel]
         assert seqs == list(range(1, len(seqs) + 1))
+
+
+def check_whole(messages: list[Told], answered: list[Told], most: int) -> None:
+    """All that was *answered* is there; of the rest whole appends only, at most so many."""
+    assert set(answered) <= set(messages)
+    unanswered = set(messages) - set(answered)
+    appends = {tuple(data.strip('"').split()[:3]) for _, _, _, data in unanswered}
+    assert len(appends) <= most
+    for name, task, step in appends:
+        batch = [d for _, _, _, d in messages if d.startswith(f'"{name} {task} {step} ')]
+        assert len(batch) == 1 + int(step) % 3

@@ -252,7 +252,7 @@ async def test_a_purge_is_in_its_place() -> None:
     await cluster.append(other, *CHANNELS)
     assert one.ids == other.ids
     assert one.fed[len(CHANNELS)].gap == "reset"
-    page = await one.engine.read({CHANNELS[2]: 0}, await_head(one), 10, 10_000)
+    page = await one.engine.read({CHANNELS[2]: 0}, head_of(one), 10, 10_000)
     assert page.gaps == [Gap(CHANNELS[2], receipt.id, "reset")]
     assert len(page.messages) == 1
     await cluster.close()
@@ -326,14 +326,14 @@ async def test_starts_and_the_newest() -> None:
     node = await cluster.join()
     first = {r.channel: r.id for r in await cluster.append(node, *CHANNELS)}
     second = {r.channel: r.id for r in await cluster.append(node, *CHANNELS)}
-    head = await_head(node)
+    head = head_of(node)
     assert await node.engine.starts(CHANNELS, Since("last", 1)) == first
     newest = await node.engine.newest(CHANNELS, head)
     assert {channel: id for channel, (id, _) in newest.items()} == second
     await cluster.close()
 
 
-def await_head(node: Node) -> int:
+def head_of(node: Node) -> int:
     """The id of the newest message that the node was fed."""
     return node.fed[-1].id
 
@@ -357,7 +357,7 @@ def test_pages_are_those_of_one_log(
         for number in counts:
             node.engine.append([draft(CHANNELS[number])])
         await cluster.settle()
-        head = await_head(node)
+        head = head_of(node)
         kept = {
             name: [message.id for message in node.fed if message.channel == name][-size:]
             for name in wanted

@@ -2,34 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import pytest
-
 from tests.log.harness import Clock, Logs, draft, drafts
 from tests.log.redis_storage import RedisStorage
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.redis_server import RedisServer
-
-
-@pytest.fixture
-def storage(redis: RedisServer) -> RedisStorage:
-    return RedisStorage(redis)
-
-
-@pytest.fixture
-async def logs(storage: RedisStorage) -> AsyncIterator[Logs]:
-    logs = Logs(storage)
-    yield logs
-    await logs.close_all()
-
-
-@pytest.fixture
-def clock(logs: Logs) -> Clock:
-    return logs.clock
 
 
 async def test_batches_are_numbered(logs: Logs, storage: RedisStorage) -> None:

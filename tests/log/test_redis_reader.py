@@ -12,30 +12,10 @@ from tidewire.log.redis import RedisEngine
 from tidewire.model import Gap
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from tests.log.harness import Log
-    from tests.redis_server import RedisServer
     from tidewire.log.redis_reader import Reader
 
 DAY = 24 * 3600
-
-
-@pytest.fixture
-def storage(redis: RedisServer) -> RedisStorage:
-    return RedisStorage(redis)
-
-
-@pytest.fixture
-async def logs(storage: RedisStorage) -> AsyncIterator[Logs]:
-    logs = Logs(storage)
-    yield logs
-    await logs.close_all()
-
-
-@pytest.fixture
-def clock(logs: Logs) -> Clock:
-    return logs.clock
 
 
 def reader_of(log: Log) -> Reader:

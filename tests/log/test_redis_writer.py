@@ -3,29 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
-
-import pytest
 
 from tests.log.harness import Logs, draft, drafts
 from tests.log.redis_storage import RedisStorage
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.redis_server import RedisServer
-
-
-@pytest.fixture
-def storage(redis: RedisServer) -> RedisStorage:
-    return RedisStorage(redis)
-
-
-@pytest.fixture
-async def logs(storage: RedisStorage) -> AsyncIterator[Logs]:
-    logs = Logs(storage)
-    yield logs
-    await logs.close_all()
 
 
 def batches(storage: RedisStorage) -> int:
