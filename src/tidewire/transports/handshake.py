@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -13,7 +12,6 @@ from tidewire.model import BadRequest
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 VERSION = "13"
 
-_BITS = re.compile(r"[89]|1[0-5]", re.ASCII)
 
 # The sizes of a window as they are written (RFC 7692 section 7.1.2): nothing else is a number here.
 _WINDOWS = {str(bits): bits for bits in range(8, 16)}
