@@ -224,6 +224,40 @@ def test_gaps_are_for_those_who_listen_for_them(
     assert (message.type, message.id) == ("message", results[-1]["id"])
 
 
+def test_without_names_all_is_heard_by_who_listens_for_none(
+    name: str, client: Listener, server: ServerProcess, publisher: RawConnection
+) -> None:
+    channel = next(channels)
+    batch = [Publication(str(n), event) for n, event in enumerate((None, "a", "message", "b"))]
+    large = Publication(json.dumps("x" * 40_000), "c")
+    [*_, lost, kept] = publish(publisher, channel, batch)
+    target = f"/sse?channels={channel}&consumer={channel}&since=-1&named=false&fragments=true"
+    with client.listening(f"{server.url}{target}", []) as events:
+        ready, first = itertools.islice(events, 2)
+        [result] = publish(publisher, channel, [large])
+        parts = list(itertools.islice(events, 2))
+        with RawConnection(server.address) as newer:
+            newer.request("GET", target)
+            close = next(events)
+    heard = [ready, first, *parts, close]
+    for event in heard:
+        assert event.type == "message"
+        check_callback(name, event)
+    envelopes = [json.loads(event.data) for event in heard]
+    types = [envelope["type"] for envelope in envelopes]
+    assert types == ["ready", "message", "fragment", "fragment", "close"]
+    assert [event.id for event in heard[:3]] == [lost["id"], kept["id"], before(result["id"])]
+    assert envelopes[1]["event"] == "b"
+    whole = json.loads(envelopes[2]["data"] + envelopes[3]["data"])
+    assert (whole["event"], whole["data"]) == ("c", json.loads(large.data))
+
+
+def before(id: str) -> str:
+    """The position before a message."""
+    epoch, dash, number = id.partition("-")
+    return f"{epoch}{dash}{int(number) - 1}"
+
+
 def test_the_end_of_a_stream_is_for_those_who_listen_for_it(
     name: str, client: Listener, server: ServerProcess, publisher: RawConnection
 ) -> None:

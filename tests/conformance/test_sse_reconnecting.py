@@ -83,6 +83,27 @@ def test_nothing_is_lost_or_heard_twice_when_the_server_restarts(
     assert [event.id for event in heard] == published
 
 
+def test_streams_without_names_go_on_where_they_ended(
+    name: str, client: Listener, server: ServerProcess
+) -> None:
+    channel = f"unnamed-{name.replace(' ', '-')}"
+    batch = [Publication("1", "named"), Publication("2")]
+    url = f"{server.url}/sse?channels={channel}&since=start&named=false"
+    with client.listening(url, []) as events, RawConnection(server.address) as operator:
+        envelopes = (json.loads(event.data) for event in events)
+        assert next(envelopes)["recovered"] is False
+        published = publish_to(server, batch, channel)
+        heard = list(itertools.islice(envelopes, 2))
+        operator.request("DELETE", f"/connections?channel={channel}&retry=1")
+        assert operator.response().json()["disconnected"] == 1
+        published += publish_to(server, batch, channel)
+        close, ready = itertools.islice(envelopes, 2)
+        assert (close["type"], ready["type"], ready["recovered"]) == ("close", "ready", True)
+        heard += itertools.islice(envelopes, 2)
+    assert [envelope["id"] for envelope in heard] == published
+    assert [envelope.get("event") for envelope in heard] == ["named", None] * 2
+
+
 def test_an_event_that_was_cut_is_asked_for_again(
     name: str, client: Listener, server: ServerProcess
 ) -> None:

@@ -248,6 +248,11 @@ def turned_away(server: Server) -> None:
         close = json.loads(fields["data"])
         assert (close["code"], close["retry"]) == (1013, int(fields["retry"]))
         assert client.closed()
+    client = server.client()
+    client.send("/sse?channels=a&named=false", {"Accept": "text/event-stream"})
+    reply = client.reply()
+    assert b"event:" not in reply.body
+    assert b'data: {"type":"close","code":1013,' in reply.body
     for target in (*SUBSCRIBING, "/history?channel=a", "/ws", "/"):
         client = server.client()
         client.send(target, {"Origin": PAGE})

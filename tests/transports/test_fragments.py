@@ -87,6 +87,17 @@ def test_events_of_parts(character: str) -> None:
     assert after.type == "message"
 
 
+def test_events_of_parts_without_names() -> None:
+    plain = Events(chunked=False, raw=False, retry=1, fragment_size=SIZE)
+    unnamed = Events(chunked=False, raw=False, retry=1, fragment_size=SIZE, named=False)
+    data = unnamed.messages([large()])
+    check_profile(data)
+    assert data == plain.messages([large()]).replace(b"event: tidewire.fragment\n", b"")
+    parts = Browser().feed(data)
+    assert {part.type for part in parts} == {"message"}
+    assert [part.last_event_id for part in parts] == [BEFORE] * (len(parts) - 1) + [CURSOR]
+
+
 def test_each_part_is_a_chunk_of_its_own() -> None:
     plain = Events(chunked=False, raw=False, retry=1, fragment_size=SIZE)
     chunked = Events(chunked=True, raw=False, retry=1, fragment_size=SIZE)

@@ -10,6 +10,7 @@ from tidewire.model import BadRequest, Cursor, InvalidCursor, Since
 from tidewire.model.subscription import NOW, START
 from tidewire.transports.query import (
     Query,
+    named_in,
     parameters,
     parse_cursors,
     parse_query,
@@ -203,10 +204,47 @@ def test_format(query: str, raw: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["format=", "format=RAW", "format=xml", "channels=a,b&format=raw"]
+    "query",
+    [
+        "format=",
+        "format=RAW",
+        "format=xml",
+        "channels=a,b&format=raw",
+        "channels=a&format=raw&named=false",
+    ],
 )
 def test_wrong_format(query: str) -> None:
     assert refusal(query) == "invalid_format"
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ("", True),
+        ("named=true", True),
+        ("named=false", False),
+        ("named=true&named=false", False),
+        ("format=envelope&named=false", False),
+        ("format=raw&named=true", True),
+    ],
+)
+def test_names_of_events(query: str, named: bool) -> None:
+    assert read(query).named is named
+    assert named_in(query.encode()) is named
+
+
+@pytest.mark.parametrize("named", ["", "0", "no", "False", "x" * 5000])
+def test_wrong_names_of_events(named: str) -> None:
+    assert refusal(f"named={named}") == "malformed"
+    assert named_in(f"named={named}".encode())
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [(b"channels=,&cursor=x&named=false", False), (b"named=false&channels=%ff", True)],
+)
+def test_names_of_events_in_a_query_that_is_wrong(query: bytes, named: bool) -> None:
+    assert named_in(query) is named
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ ENVELOPE = (
 plain = Events(chunked=False, raw=False, retry=3000)
 chunked = Events(chunked=True, raw=False, retry=3000)
 raw = Events(chunked=False, raw=True, retry=3000)
+unnamed = Events(chunked=False, raw=False, retry=3000, named=False)
 
 
 def parsed(data: bytes) -> tuple[list[Event], int | None]:
@@ -88,6 +89,16 @@ def test_a_message_with_an_event_name() -> None:
 def test_a_message_without_an_event_name_comes_to_onmessage() -> None:
     (event,), _ = parsed(plain.messages([message()]))
     assert event.type == "message"
+
+
+def test_a_message_without_its_name_comes_to_onmessage() -> None:
+    data = unnamed.messages([message(event="headline")])
+    check_profile(data)
+    (event,), _ = parsed(data)
+    assert (event.type, event.last_event_id) == ("message", CURSOR)
+    assert json.loads(event.data)["event"] == "headline"
+    assert plain.messages([message(event="headline")]) == b"event: headline\n" + data
+    assert unnamed.messages([message()]) == plain.messages([message()])
 
 
 def test_several_messages() -> None:
@@ -206,6 +217,16 @@ def test_control_envelopes(envelope: Control, name: str, retry: int | None, form
     assert dechunked(chunked.control(envelope, CURSOR)) == [data]
 
 
+@pytest.mark.parametrize(("envelope", "name", "retry"), CONTROLS)
+def test_control_envelopes_without_names(envelope: Control, name: str, retry: int | None) -> None:
+    data = unnamed.control(envelope, CURSOR)
+    check_profile(data)
+    assert plain.control(envelope, CURSOR) == b"event: %b\n" % name.encode() + data
+    (event,), told = parsed(data)
+    assert (event.type, event.last_event_id, told) == ("message", CURSOR, retry)
+    assert json.loads(event.data)["type"] == name.removeprefix("tidewire.")
+
+
 def test_ready_byte_by_byte() -> None:
     assert plain.control(Ready(CURSOR, "s", False, ("news",)), CURSOR) == (
         b"event: tidewire.ready\nretry: 3000\n"
@@ -233,6 +254,9 @@ def test_equal_streams_have_one_form() -> None:
     assert events_form(chunked=True, raw=False, retry=2) is not one
     assert events_form(chunked=False, raw=False, retry=1) is not one
     assert events_form(chunked=True, raw=True, retry=1) is not one
+    other = events_form(chunked=True, raw=False, retry=1, named=False)
+    assert other is not one
+    assert events_form(chunked=True, raw=False, retry=1, named=False) is other
 
 
 # A stream
@@ -278,6 +302,20 @@ def test_a_stream_from_a_cursor(world: World) -> None:
     events, _ = parsed(wire.take())
     assert ids(events) == sent[1:]
     assert json.loads(events[0].data)["recovered"] is True
+
+
+def test_a_gap_in_a_stream_without_names(small_world: World) -> None:
+    wire = FakeWire()
+    sent = [small_world.publish(event="e") for _ in range(6)]
+    small_world.forget()
+    begin(small_world, wire, Subscription(("news",), (Cursor(EPOCH, sent[0]),)), form=unnamed)
+    data = wire.take()
+    check_profile(data)
+    events, _ = parsed(data)
+    assert {event.type for event in events} == {"message"}
+    types = [json.loads(event.data)["type"] for event in events]
+    assert types == ["ready", "gap"] + ["message"] * 3
+    assert ids(events) == [sent[0], *sent[2:]]
 
 
 def test_a_gap_in_a_stream(small_world: World) -> None:
@@ -372,6 +410,25 @@ def test_streams_share_their_bytes(world: World) -> None:
     world.publish()
     first, *others = [wire.written[0] for wire in wires]
     assert all(other is first for other in others)
+
+
+def test_events_without_names_are_made_only_when_somebody_asks_for_them(world: World) -> None:
+    def made() -> set[object]:
+        page = world.hub.recent.read({"news": 0}, world.hub.position, 10, 10_000)
+        assert page is not None
+        return set(page.messages[-1].forms or ())
+
+    wires = {form: FakeWire() for form in (plain, unnamed)}
+    begin(world, wires[plain], Subscription(("news",)))
+    world.publish(event="e")
+    assert made() == {plain}
+    for _ in range(2):
+        begin(world, wires[unnamed], Subscription(("news",)), form=unnamed)
+    world.publish(event="e")
+    assert made() == {plain, unnamed}
+    one, other = wires[unnamed].written[-2:]
+    assert one is other
+    assert wires[plain].written[-1] == b"event: e\n" + one
 
 
 def test_forms_are_forgotten_with_the_message() -> None:

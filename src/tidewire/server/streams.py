@@ -20,6 +20,7 @@ from tidewire.transports.fragments import WHOLE
 from tidewire.transports.frames import frames_form
 from tidewire.transports.framing import FrameParser
 from tidewire.transports.handshake import Deflate, accept_key, agree_deflate, choose_subprotocol
+from tidewire.transports.query import named_in
 from tidewire.transports.sse import Events, EventStream, events_form
 from tidewire.transports.websocket import Heartbeat, WebSocket
 
@@ -189,7 +190,9 @@ def event_stream(app: App, request: Request, connection: Connection) -> None:
         check_rights(app, request, parsed)
         connection.respond(200, _EVENT_HEADERS, b"")
         return
-    form = _events_form(app, request, raw=parsed.raw, fragments=parsed.fragments)
+    form = _events_form(
+        app, request, raw=parsed.raw, fragments=parsed.fragments, named=parsed.named
+    )
     settings = app.settings
 
     def open_it(resumed: Resumed) -> None:
@@ -222,13 +225,19 @@ def event_stream(app: App, request: Request, connection: Connection) -> None:
 
 
 def _events_form(
-    app: App, request: Request, *, raw: bool = False, fragments: bool = False
+    app: App,
+    request: Request,
+    *,
+    raw: bool = False,
+    fragments: bool = False,
+    named: bool = True,
 ) -> Events:
     return events_form(
         chunked=request.version == "1.1",
         raw=raw,
         retry=app.settings.sse_retry,
         fragment_size=app.settings.fragment_size if fragments else WHOLE,
+        named=named,
     )
 
 
@@ -252,7 +261,7 @@ def wants_events(request: Request) -> bool:
 
 def turn_away(app: App, request: Request, connection: Connection, error: TidewireError) -> None:
     """A stream of one event that says when to come back."""
-    form = _events_form(app, request)
+    form = _events_form(app, request, named=named_in(request.query))
     settings = app.settings
     code = 4429 if error.status == 429 else 1013
     after = getattr(error, "retry_after", None) or 0

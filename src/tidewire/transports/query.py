@@ -35,8 +35,9 @@ class Query(NamedTuple):
     ``ack_by_cursor`` the cursor of a poll acknowledges what is before it. ``session`` is that of
     an earlier connection, to be taken up again. ``policy`` is what the subscriber wants when it
     has fallen behind, ``None``: what the namespaces say. With ``fragments`` it puts large messages
-    together from parts. ``device`` is free text for the connection's record. A query is *personal*
-    that names ``@me``, or after that was resolved: it means other channels for each who asks.
+    together from parts. ``named``: its events are to have names. ``device`` is free text for the
+    connection's record. A query is *personal* that names ``@me``, or after that was resolved: it
+    means other channels for each who asks.
     """
 
     subscription: Subscription
@@ -47,6 +48,7 @@ class Query(NamedTuple):
     session: str | None = None
     policy: str | None = None
     fragments: bool = False
+    named: bool = True
     device: str | None = None
     personal: bool = False
 
@@ -103,6 +105,14 @@ def parse_query(
         raise BadRequest(f"format={shape[:40]!r}: use envelope or raw", code="invalid_format")
     if shape == "raw" and len(channels) > 1:
         raise BadRequest("format=raw carries the data of one channel only", code="invalid_format")
+    named = _choice(values, "named", ("true", "false")) != "false"
+    if shape == "raw" and not named:
+        # A publisher could write what looks like the server's own events.
+        raise BadRequest(
+            "format=raw needs the names of events, to tell data from what the server says: "
+            "leave out named=false",
+            code="invalid_format",
+        )
     parsed = parse_cursors(cursors)
     if len(parsed) > 1 and len(parsed) != len(channels):
         raise BadRequest(
@@ -118,9 +128,18 @@ def parse_query(
         session=_text(values, "session", check_session),
         policy=_choice(values, "policy", POLICIES, code="invalid_policy"),
         fragments=_choice(values, "fragments", ("true", "false")) == "true",
+        named=named,
         device=_text(values, "device", _cut_device),
         personal=ME in channels,
     )
+
+
+def named_in(query: bytes) -> bool:
+    """Whether a URL's query asks for events with names, whatever else may be wrong with it."""
+    try:
+        return parameters(query).get("named", ["true"])[-1] != "false"
+    except BadRequest:
+        return True
 
 
 def _choice(

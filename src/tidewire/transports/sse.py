@@ -5,6 +5,9 @@ blank line after each event and nowhere else; every event has an id, as its last
 some clients take it for theirs as soon as they have read it, and ask for what comes after it when
 the rest of the event is cut off; ``retry`` stands inside the first event; a heartbeat is a comment
 line without a blank line after it, which some parsers would take for an empty event.
+
+A browser's EventSource hears an event with a name only if it listens for that name. So a client
+may have all events without names: what each of them is stands in its envelope.
 """
 
 from __future__ import annotations
@@ -30,15 +33,25 @@ class Events:
 
     *chunked* wraps each event in a chunk of HTTP/1.1, so that a client can tell the end of the
     stream from a cut. *raw* writes the data alone. *retry* is what the client is told to wait
-    before it reconnects, in ms. Envelopes over *fragment_size* bytes go out in parts.
+    before it reconnects, in ms. Envelopes over *fragment_size* bytes go out in parts. Events that
+    are not *named* have no ``event`` line, whatever they are.
     """
 
-    __slots__ = ("_chunked", "_fragment_size", "_raw", "_retry")
+    __slots__ = ("_chunked", "_fragment_size", "_named", "_raw", "_retry")
 
-    def __init__(self, *, chunked: bool, raw: bool, retry: int, fragment_size: int = WHOLE) -> None:
+    def __init__(
+        self,
+        *,
+        chunked: bool,
+        raw: bool,
+        retry: int,
+        fragment_size: int = WHOLE,
+        named: bool = True,
+    ) -> None:
         self._chunked = chunked
         self._raw = raw
         self._retry = retry
+        self._named = named
         self._fragment_size = WHOLE if raw else fragment_size
 
     def messages(self, messages: list[Message]) -> bytes:
@@ -61,21 +74,25 @@ class Events:
         before = f"{message.epoch}-{message.id - 1}".encode()
         parts = fragments_of(message, self._fragment_size)
         ids = [before] * (len(parts) - 1) + [message.cursor]
+        event = self._name(b"tidewire.fragment")
         return b"".join(
             [
-                self.wrap(b"event: tidewire.fragment\ndata: %b\nid: %b\n\n" % (part, id))
+                self.wrap(b"%bdata: %b\nid: %b\n\n" % (event, part, id))
                 for id, part in zip(ids, parts, strict=True)
             ]
         )
 
     def _block(self, message: Message) -> bytes:
         if message.gap is not None:
-            event = b"event: tidewire.gap\n"
+            event = self._name(b"tidewire.gap")
         else:
-            event = b"" if message.event is None else b"event: %b\n" % message.event.encode()
+            event = b"" if message.event is None else self._name(message.event.encode())
         whole = not self._raw or message.gap is not None
         body = b"data: %b\n" % message.envelope if whole else _raw_lines(message)
         return b"%b%bid: %b\n\n" % (event, body, message.cursor)
+
+    def _name(self, name: bytes) -> bytes:
+        return b"event: %b\n" % name if self._named else b""
 
     def control(self, envelope: Control, cursor: str) -> bytes:
         retry = b""
@@ -83,10 +100,9 @@ class Events:
             retry = b"retry: %d\n" % self._retry
         elif isinstance(envelope, Close) and envelope.retry is not None:
             retry = b"retry: %d\n" % envelope.retry
-        kind = type(envelope).__struct_config__.tag
+        event = self._name(f"tidewire.{type(envelope).__struct_config__.tag}".encode())
         return self.wrap(
-            b"event: tidewire.%b\n%bdata: %b\nid: %b\n\n"
-            % (str(kind).encode(), retry, encode_control(envelope), cursor.encode())
+            b"%b%bdata: %b\nid: %b\n\n" % (event, retry, encode_control(envelope), cursor.encode())
         )
 
     def heartbeat(self) -> bytes:
@@ -109,14 +125,17 @@ def _raw_lines(message: Message) -> bytes:
     return b"".join([b"data: %b\n" % line for line in _LINE_END.split(text.encode())])
 
 
-_FORMS: dict[tuple[bool, bool, int, int], Events] = {}
+_FORMS: dict[tuple[bool, bool, int, int, bool], Events] = {}
 
 
-def events_form(*, chunked: bool, raw: bool, retry: int, fragment_size: int = WHOLE) -> Events:
+def events_form(
+    *, chunked: bool, raw: bool, retry: int, fragment_size: int = WHOLE, named: bool = True
+) -> Events:
     """The one object of each form, so that equal streams share an audience."""
-    key = (chunked, raw, retry, fragment_size)
+    key = (chunked, raw, retry, fragment_size, named)
     return _FORMS.get(key) or _FORMS.setdefault(
-        key, Events(chunked=chunked, raw=raw, retry=retry, fragment_size=fragment_size)
+        key,
+        Events(chunked=chunked, raw=raw, retry=retry, fragment_size=fragment_size, named=named),
     )
 
 

@@ -69,6 +69,11 @@ _COMMON = (
 )
 
 _FRAGMENTS = query("fragments", {"type": "boolean"}, "Large envelopes come in parts.")
+_NAMED = query(
+    "named",
+    {"type": "boolean", "default": True},
+    "`false`: no event has a name, so that `onmessage` hears all of them; not with `format=raw`.",
+)
 _ACK = query(
     "ack", {"const": "cursor"}, "The cursor of a consumer's poll acknowledges all up to it."
 )
@@ -185,7 +190,7 @@ def paths(settings: Settings) -> Paths:
         "subscribe",
         "Server-Sent Events",
         {200: _EVENTS},
-        parameters=(*_COMMON, _FRAGMENTS),
+        parameters=(*_COMMON, _FRAGMENTS, _NAMED),
         refusals=_REFUSED,
     )
     websocket = Operation(
@@ -245,6 +250,7 @@ def _any_transport(kept: str) -> dict[str, Operation]:
         parameters=(
             *_COMMON,
             _FRAGMENTS,
+            _NAMED,
             _ACK,
             _WAIT,
             _PREFER,
