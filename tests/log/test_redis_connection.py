@@ -1,16 +1,40 @@
-"""Connections that end in the ways that only uvloop has; errors, as versions of Redis put them."""
+"""Connections that end at any moment, or in the ways that only uvloop has; errors, as versions of
+Redis put them.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from redis.asyncio import Connection as PlainConnection
 from redis.asyncio.connection import AbstractConnection
 
-from tidewire.log.redis_connection import Connection, Lost, RedisError, refused
+from tidewire.log.redis_connection import CONNECT_SECONDS, Connection, Lost, RedisError, refused
 from tidewire.model import EngineUnavailable
+
+if TYPE_CHECKING:
+    from tests.redis_server import RedisServer
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_closing_while_a_command_is_sent(redis: RedisServer, turns: int) -> None:
+    """However many *turns* of the loop it is on its way, the connection ends."""
+    host, port = redis.address
+    line = PlainConnection(host=host, port=port, protocol=3, socket_timeout=CONNECT_SECONDS)
+    connection = Connection("Redis")
+    await connection.open(line)
+    answer = connection.call("PING")
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    connection.close()
+    async with asyncio.timeout(10):
+        await connection.closed()
+    assert answer.done()
+    if not isinstance(answer.exception(), Lost):
+        assert answer.result() == b"PONG"
 
 
 class Closed:

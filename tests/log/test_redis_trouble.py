@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.acceptance.waiting import until
 from tests.certificates import Authority
 from tests.log.harness import HOUR, draft, drafts
 from tests.log.redis_storage import NAMESPACES, Node, RedisStorage, Way
 from tests.redis_server import RedisServer
-from tidewire.log import redis_connection, redis_link, redis_writer
+from tidewire.log import redis_connection, redis_directory, redis_link, redis_writer
 from tidewire.log.redis import RedisEngine
 from tidewire.log.redis_address import parse_address
 from tidewire.model import EngineUnavailable
@@ -248,6 +249,41 @@ async def test_closing_while_redis_is_away(server: RedisServer, storage: RedisSt
         await node.append(draft())
         server.kill()
         await asyncio.sleep(0.05)
+
+
+@pytest.mark.usefixtures("wakeful")
+async def test_closing_while_a_server_that_hangs_is_greeted(
+    server: RedisServer, storage: RedisStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not greeted again, however many turns of the loop the greeting has been on its way."""
+    monkeypatch.setattr(redis_directory, "CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(redis_link, "FIRST_WAIT", 0)
+
+    async def close_after(turns: int) -> None:
+        node = Node(storage.url)
+        await node.engine.open(node.fed.extend)
+        opened.append(node)
+        greeted = asyncio.Event()
+        find = node.engine._link.directory.find
+
+        async def found() -> tuple[str, int]:
+            greeted.set()
+            return await find()
+
+        monkeypatch.setattr(node.engine._link.directory, "find", found)
+        await greeted.wait()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await node.engine.close()
+
+    opened: list[Node] = []
+    closings = [asyncio.create_task(close_after(turns)) for turns in range(20)]
+    await until(lambda: len(opened) == len(closings))
+    server.stop()
+    await asyncio.wait(closings, timeout=20)
+    server.cont()
+    assert all(closing.done() for closing in closings)
+    await asyncio.gather(*closings)
 
 
 async def test_large_batches_are_fetched_by_who_did_not_write_them(

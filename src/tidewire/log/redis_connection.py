@@ -194,7 +194,9 @@ class Connection:
 
     async def _keep_writing(self, line: AbstractConnection) -> None:
         try:
-            while True:
+            # To be cancelled is not enough: before Python 3.12 ``asyncio.wait_for``, with which
+            # redis-py sends, forgets that if what it waits for is done in the same turn.
+            while self._line is line:
                 await self._something_to_send.wait()
                 self._something_to_send.clear()
                 commands, self._unsent = self._unsent, []

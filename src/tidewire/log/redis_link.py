@@ -164,7 +164,7 @@ class Link:
 
     async def _keep(self) -> None:
         wait = FIRST_WAIT
-        while True:
+        while not self._closing:  # being cancelled may get lost: see ``Connection._keep_writing``
             # Not all nodes at once: most of what a server that starts has to do is to greet them.
             await asyncio.sleep(wait * random.uniform(0.5, 1))  # noqa: S311
             wait = min(2 * wait, LONGEST_WAIT)
