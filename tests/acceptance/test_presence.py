@@ -174,6 +174,29 @@ async def test_from_transport_to_transport_as_one_session(server: ServerProcess)
         assert [event for event, _ in watching.news] == ["join", "leave"]
 
 
+async def test_polls_beside_a_stream_are_its_client(server: ServerProcess) -> None:
+    channel = "room:beside"
+    async with Watching(server, channel) as watching, http_client(server.url) as http:
+        for n in range(3):
+            draft = {"channel": channel, "data": n}
+            assert (await http.post("/publish", json=draft)).status_code == 200
+        async with connect(f"{server.url.replace('http', 'ws')}/ws?channels={channel}") as socket:
+            session = json.loads(await socket.recv())["session"]
+            await until(lambda: watching.there)
+            query = {"channels": channel, "beside": session}
+            newest = (await http.get("/poll", params={**query, "since": "-1"})).json()
+            assert [message["data"] for message in newest["messages"]] == [2]
+            all_of_them = (await http.get("/poll", params={**query, "since": "start"})).json()
+            assert [message["data"] for message in all_of_them["messages"]] == [0, 1, 2]
+            query |= {"cursor": newest["cursor"], "wait": "1"}
+            held = await http.get("/longpoll", params=query)
+            assert held.status_code == 204
+            await wait_for(server, channel, 1)
+            assert list(watching.there) == [client_of(session)]
+        await until(lambda: not watching.there)
+        assert [event for event, _ in watching.news] == ["join", "leave"]
+
+
 async def test_commands_change_who_is_where(server: ServerProcess) -> None:
     url = f"{server.url.replace('http', 'ws')}/ws"
     async with Watching(server, "room:c") as watching, connect(url) as socket:

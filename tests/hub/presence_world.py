@@ -75,6 +75,11 @@ class Attended(Node):
         """A short poll."""
         self.presence.poll(channels or (CHANNEL,), Who(client, "poll"), held=False)
 
+    def poll_beside(self, session: str) -> None:
+        """A short poll beside what the session has else."""
+        who = Who(client_of_session(session), "poll")
+        self.presence.poll((CHANNEL,), who, held=False, beside=True)
+
     async def count(self, channel: str = CHANNEL) -> int:
         return (await self.presence.snapshot(channel)).total
 

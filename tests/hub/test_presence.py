@@ -11,6 +11,7 @@ import pytest
 from tests.hub.presence_world import CHANNEL, GRACE, SOON, Attended, PresenceWorld, run
 from tidewire.hub import presence
 from tidewire.hub.fleet import BEAT, TTL
+from tidewire.hub.presence import ASK_SECONDS
 from tidewire.hub.presence_records import Who, client_of_session
 
 # One node
@@ -206,6 +207,70 @@ def test_a_poll_that_is_held_is_no_absence() -> None:
     run(story)
 
 
+@pytest.mark.parametrize("where", ["same", "other"])
+@pytest.mark.parametrize("polls", [1, 5])
+def test_a_poll_beside_a_stream_is_its_client_and_no_longer_than_that(
+    where: str, polls: int
+) -> None:
+    async def story(world: PresenceWorld) -> None:
+        a, b = await world.some("ab")
+        poll_beside = (a if where == "same" else b).poll_beside
+        a.open("s", CHANNEL)
+        await asyncio.sleep(1)
+        for _ in range(polls):
+            poll_beside("s")
+            await asyncio.sleep(0.3)
+        for pause in (0.1, 300.0):  # by then all that polls could have left behind is over
+            await asyncio.sleep(pause)
+            assert await a.clients() == [client_of_session("s")]
+            assert world.told("s") == ["join s"]
+        assert [await node.count() for node in (a, b)] == [1, 1]
+        poll_beside("s")
+        await asyncio.sleep(0.1)
+        closed = world.loop.time()
+        a.close("s")
+        await asyncio.sleep(300)
+        join, *leaves = world.told("s")
+        assert join == "join s"
+        # Where both nodes have the client they ask each other, and may both tell of it in the end.
+        assert set(leaves) == {"leave s"}
+        assert len(leaves) == 1 or where == "other"
+        assert GRACE <= world.news[-1].at - closed <= GRACE + 2 * ASK_SECONDS
+        assert not await world.records()
+
+    run(story)
+
+
+def test_polls_beside_others_change_nothing_of_them() -> None:
+    async def story(world: PresenceWorld) -> None:
+        node = await world.node()
+        session = client_of_session("s")
+        for _ in range(12):
+            node.poll(session)
+            node.poll_beside("s")
+            await asyncio.sleep(0.01)
+            node.poll_beside("s")
+            await asyncio.sleep(9.99)
+        last = world.loop.time() - 10
+        await asyncio.sleep(200)
+        assert world.told("s") == ["join s", "leave s"]
+        assert 30 <= world.news[-1].at - last <= 31
+
+    run(story)
+
+
+def test_who_only_polls_beside_something_is_there_all_the_same() -> None:
+    async def story(world: PresenceWorld) -> None:
+        node = await world.node()
+        node.poll_beside("s")
+        await asyncio.sleep(SOON)
+        assert await node.clients() == [client_of_session("s")]
+        await asyncio.sleep(GRACE + 1)
+        assert world.told("s") == ["join s", "leave s"]
+
+    run(story)
+
+
 def test_a_poller_that_goes_from_node_to_node_is_one_and_stays() -> None:
     async def story(world: PresenceWorld) -> None:
         nodes = await world.some("abc")
@@ -376,6 +441,8 @@ def test_there_are_only_so_many_pollers(monkeypatch: pytest.MonkeyPatch) -> None
         assert node.hub.drops["pollers"] == 41
         node.poll("p00")  # who is one stays one
         assert node.hub.drops["pollers"] == 41
+        node.poll_beside("one more")
+        assert node.hub.drops["pollers"] == 42
         await asyncio.sleep(200)
         assert await node.count() == 1
         node.poll("later")

@@ -51,6 +51,10 @@ def test_equal_polls_of_different_clients_are_members(server: Server) -> None:
         ("&session=x", "&session=x", 1),
         ("&session=x", "&session=y", 2),
         ("&session=x&device=tv", "&session=x", 1),
+        ("&session=x", "&beside=x", 1),
+        ("&beside=x&since=-1", "&beside=x&since=start", 1),
+        ("&beside=x", "&beside=y", 2),
+        ("&session=y&beside=x", "&session=x", 1),
     ],
 )
 def test_what_tells_pollers_apart(server: Server, first: str, second: str, members: int) -> None:
@@ -118,6 +122,24 @@ def test_a_stream(server: Server, target: str) -> None:
     client.leave()
     assert one.holds == 0
     assert count(server) == 1, "for the time being"
+
+
+def test_a_poll_beside_a_stream(server: Server) -> None:
+    stream = server.client()
+    stream.send("/sse?channels=a")
+    session = stream.reply().body.decode().partition('"session":"')[2].partition('"')[0]
+    server.publish("a")
+    past = server.get(f"/poll?channels=a&since=start&beside={session}")
+    assert [message["seq"] for message in past.json["messages"]] == [1]
+    [one] = attendees(server)
+    assert (one.holds, one.who.transport) == (1, "sse")
+    held = server.client()
+    held.send(f"/longpoll?channels=a&wait=30&beside={session}")
+    assert one.holds == 2
+    held.leave()
+    assert one.holds == 1
+    stream.leave()
+    assert one.holds == 0
 
 
 def test_where_nobody_keeps_it(make_server: MakeServer) -> None:

@@ -247,6 +247,16 @@ def test_names_of_events_in_a_query_that_is_wrong(query: bytes, named: bool) -> 
     assert named_in(query) is named
 
 
+@pytest.mark.parametrize("name", ["session", "beside"])
+def test_sessions(name: str) -> None:
+    assert getattr(read(""), name) is None
+    assert getattr(read(f"{name}=a&{name}=Az09_-"), name) == "Az09_-"
+    for wrong in ("", "a.b", "%C3%A9", "x" * 65):
+        assert refusal(f"{name}={wrong}") == "invalid_session"
+    with pytest.raises(BadRequest, match=f"^{name}='a.b'"):
+        read(f"{name}=a.b")
+
+
 @pytest.mark.parametrize(
     ("query", "wait"),
     [("", None), ("wait=1", 1.0), ("wait=60", 60.0), ("wait=2.5", 2.5), ("wait=1&wait=3", 3.0)],

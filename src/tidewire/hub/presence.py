@@ -228,8 +228,11 @@ class Presence:
             attendee.holds -= 1
             self._stays_until(attendee, self.clock() + seconds)
 
-    def poll(self, channels: Iterable[str], who: Who, *, held: bool) -> None:
+    def poll(self, channels: Iterable[str], who: Who, *, held: bool, beside: bool = False) -> None:
         """A poller has asked for *channels*; *held*: its answer is to come, then ``polled``.
+
+        *beside*: it is a client of which something else tells for how long it is there, its stream
+        or its other polls. This one holds it as a stream does.
 
         Anybody can say to be another one with each poll. So there are only so many of them, and who
         comes then is none.
@@ -244,19 +247,23 @@ class Presence:
             if known is None:
                 attendee.poller = True
                 self._writer.pollers += 1
-            attendee.polled(now)
+            if not beside:
+                attendee.polled(now)
             attendee.holds += 1
         if not held:
-            self.polled(channels, who)
+            self.polled(channels, who, beside=beside)
 
-    def polled(self, channels: Iterable[str], who: Who) -> None:
-        """The poller has its answer, or is gone."""
+    def polled(self, channels: Iterable[str], who: Who, *, beside: bool = False) -> None:
+        """The poller has its answer, or is gone; *beside* as it was said when it came."""
         now = self.clock()
         for channel in channels:
             attendee = self._find(channel, who.client)
             if attendee is None:
                 continue
             attendee.holds = max(attendee.holds - 1, 0)
+            if beside:
+                self._stays_until(attendee, max(attendee.until, now + self.times.grace))
+                continue
             attendee.seen = now
             stays = attendee.leaves_in(self.times.poll_least, self.times.poll_most)
             self._stays_until(attendee, now + stays)

@@ -1,7 +1,8 @@
 """Who is on a channel: the address /presence, and pollers as members.
 
-A poller has no connection by which it could be told apart. It is, in this order: the session that
-it names; its user and device; the device that it names, at its address; its address and program.
+A poller has no connection by which it could be told apart. It is, in this order: the session beside
+which it polls, or that it names; its user and device; the device that it names, at its address; its
+address and program.
 """
 
 from __future__ import annotations
@@ -85,8 +86,9 @@ def attend(
     if not channels:
         return None
     who = _who(app, request, connection, query, presence.secret, transport)
-    presence.poll(channels, who, held=held)
-    return partial(presence.polled, channels, who) if held else None
+    beside = query.beside is not None
+    presence.poll(channels, who, held=held, beside=beside)
+    return partial(presence.polled, channels, who, beside=beside) if held else None
 
 
 def _who(
@@ -100,8 +102,9 @@ def _who(
     """Who polls, and what is shown of it."""
     caller = request.caller
     device = query.device or caller.device
-    if query.session is not None:
-        client = client_of_session(query.session)
+    session = query.beside or query.session
+    if session is not None:
+        client = client_of_session(session)
     elif caller.user is not None:
         client = client_of(secret, "user", caller.user, device or "")
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -33,7 +34,8 @@ class Query(NamedTuple):
     ``subscription`` has no channels when none were named. ``wait`` is in seconds, ``None`` when
     it was not given. ``consumer`` is the name of a durable consumer, for which with
     ``ack_by_cursor`` the cursor of a poll acknowledges what is before it. ``session`` is that of
-    an earlier connection, to be taken up again. ``policy`` is what the subscriber wants when it
+    an earlier connection, to be taken up again; ``beside`` that of a connection beside which this
+    poll is made, and as which it counts. ``policy`` is what the subscriber wants when it
     has fallen behind, ``None``: what the namespaces say. With ``fragments`` it puts large messages
     together from parts. ``named``: its events are to have names. ``device`` is free text for the
     connection's record. A query is *personal* that names ``@me``, or after that was resolved: it
@@ -46,6 +48,7 @@ class Query(NamedTuple):
     consumer: str | None = None
     ack_by_cursor: bool = False
     session: str | None = None
+    beside: str | None = None
     policy: str | None = None
     fragments: bool = False
     named: bool = True
@@ -126,6 +129,7 @@ def parse_query(
         consumer=_text(values, "consumer", check_consumer),
         ack_by_cursor=_choice(values, "ack", ("cursor",)) is not None,
         session=_text(values, "session", check_session),
+        beside=_text(values, "beside", partial(check_session, name="beside")),
         policy=_choice(values, "policy", POLICIES, code="invalid_policy"),
         fragments=_choice(values, "fragments", ("true", "false")) == "true",
         named=named,
@@ -185,15 +189,15 @@ def check_key(key: str) -> str:
     return key
 
 
-def check_session(id: str) -> str:
-    """Return *id* if a session may be called so.
+def check_session(id: str, *, name: str = "session") -> str:
+    """Return *id*, which came as *name*, if a session may be called so.
 
     Raises:
         BadRequest: if it is empty, over 64 characters, or has others than sessions' ids have.
     """
     if _SESSION.fullmatch(id) is None:
         raise BadRequest(
-            f"session={id[:40]!r}: send back what the ready envelope said", code="invalid_session"
+            f"{name}={id[:40]!r}: send back what the ready envelope said", code="invalid_session"
         )
     return id
 

@@ -69,6 +69,12 @@ _COMMON = (
 )
 
 _FRAGMENTS = query("fragments", {"type": "boolean"}, "Large envelopes come in parts.")
+_BESIDE = query(
+    "beside",
+    ref("Session"),
+    "The session of a connection beside which this poll is made: it counts as that where it is "
+    "kept who is there, and takes nothing else from it.",
+)
 _NAMED = query(
     "named",
     {"type": "boolean", "default": True},
@@ -168,7 +174,14 @@ def paths(settings: Settings) -> Paths:
             200: answer("What is new, or nothing.", ref("PollPage"), _poll_headers(kept, _TAG)),
             304: answer("Nothing is new.", headers=_poll_headers(kept, _TAG)),
         },
-        parameters=(*_COMMON, _FRAGMENTS, _ACK, _IF_NONE_MATCH, _IF_MODIFIED_SINCE),
+        parameters=(
+            *_COMMON,
+            _FRAGMENTS,
+            _BESIDE,
+            _ACK,
+            _IF_NONE_MATCH,
+            _IF_MODIFIED_SINCE,
+        ),
         refusals=_REFUSED_POLLS,
     )
     cursor = {"Tidewire-Cursor": always(ref("Cursor"))}
@@ -182,7 +195,15 @@ def paths(settings: Settings) -> Paths:
             204: answer("Nothing came in time.", headers=held),
         },
         f"Without `wait` and `Prefer` it is held for {settings.longpoll_wait:g} seconds.",
-        parameters=(*_COMMON, _FRAGMENTS, _ACK, _WAIT, _PREFER, _IF_NONE_MATCH),
+        parameters=(
+            *_COMMON,
+            _FRAGMENTS,
+            _BESIDE,
+            _ACK,
+            _WAIT,
+            _PREFER,
+            _IF_NONE_MATCH,
+        ),
         refusals=_REFUSED_HELD,
     )
     stream = Operation(
@@ -251,6 +272,7 @@ def _any_transport(kept: str) -> dict[str, Operation]:
             *_COMMON,
             _FRAGMENTS,
             _NAMED,
+            _BESIDE,
             _ACK,
             _WAIT,
             _PREFER,
