@@ -72,7 +72,29 @@ def test_echo_is_there_when_asked_for(make_server: MakeServer) -> None:
 
 
 def test_the_console_can_be_left_out(make_server: MakeServer) -> None:
-    assert make_server(console=False).get("/").status == 404
+    server = make_server(console=False)
+    assert [server.get(path).status for path in ("/", "/console/app.js")] == [404, 404]
+
+
+@pytest.mark.parametrize("prefix", ["", "/real/time"])
+@pytest.mark.parametrize(
+    ("console", "client_script", "status"),
+    [(True, True, 200), (False, True, 200), (False, False, 404), (True, False, 200)],
+)
+def test_the_client_is_served_unless_it_is_turned_off(
+    make_server: MakeServer, prefix: str, console: bool, client_script: bool, status: int
+) -> None:
+    """The console cannot do without it."""
+    server = make_server(
+        console=console, client_script=client_script, path_prefix=prefix, api_key="k" * 32
+    )
+    reply = server.get(f"{prefix}/client.js")
+    assert reply.status == status
+    if status == 200:
+        assert reply.headers["content-type"] == "text/javascript; charset=utf-8"
+        assert reply.headers["cross-origin-resource-policy"] == "cross-origin"
+        again = server.get(f"{prefix}/client.js", {"If-None-Match": reply.headers["etag"]})
+        assert (again.status, again.body) == (304, b"")
 
 
 def test_a_prefix(make_server: MakeServer) -> None:

@@ -1,4 +1,4 @@
-"""The console: the page that the server shows at its root."""
+"""The console, the page that the server shows at its root, and the client that it is made of."""
 
 from __future__ import annotations
 
@@ -52,12 +52,15 @@ _PATHS = {"index.html": "/", CLIENT: f"/{CLIENT}"}
 _ALLOWED = {CLIENT: "cross-origin"}
 
 
-def static_files() -> dict[str, StaticFile]:
-    """The files by path: ``/`` for the page, ``/console/…`` for what it loads, ``/client.js``."""
+def static_files(*, console: bool = True) -> dict[str, StaticFile]:
+    """The files by path: ``/`` for the page, ``/console/…`` for what it loads, ``/client.js``.
+
+    Without the *console* the last one alone.
+    """
     found = {}
     for entry in (files(__name__) / "static").iterdir():
         ending = entry.name.rpartition(".")[2]
-        if entry.is_file() and ending in _TYPES:
+        if entry.is_file() and ending in _TYPES and (console or entry.name == CLIENT):
             body = entry.read_bytes()
             tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
             headers = (

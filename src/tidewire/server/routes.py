@@ -66,8 +66,8 @@ def routes_of(settings: Settings) -> Routes:
     }
     if settings.echo:
         routes[b"/echo"] = {b"GET": Endpoint(streams.echo, "nothing")}
-    if settings.console:
-        for path, file in static_files().items():
+    if settings.console or settings.client_script:
+        for path, file in static_files(console=settings.console).items():
             routes[path.encode()] = _get(_static(file.headers, file.body, file.tag), "nothing")
     routes = {prefix + path: endpoints for path, endpoints in routes.items()}
     if prefix and settings.console:

@@ -27,7 +27,13 @@ class Other(BaseModel):
     compression: Annotated[
         bool, Field(description="offer permessage-deflate to WebSocket clients")
     ] = True
-    console: Annotated[bool, Field(description="serve the console page at /")] = True
+    console: Annotated[
+        bool, Field(description="serve the console page at /, and what it is made of")
+    ] = True
+    client_script: Annotated[
+        bool,
+        Field(description="serve the JavaScript client at /client.js, without the console, too"),
+    ] = True
     echo: Annotated[
         bool, Field(description="add GET /echo, a WebSocket that returns every message")
     ] = False
