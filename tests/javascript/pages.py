@@ -10,6 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import pytest
+from selenium.common.exceptions import WebDriverException
+
 from tests.acceptance.checker import check_received, from_envelope
 
 if TYPE_CHECKING:
@@ -190,6 +193,12 @@ class Rig:
             """
         )
         return summary
+
+    def crash(self) -> None:
+        """Kill the process that has the page; the window stays, and can only be closed."""
+        self.select()
+        with pytest.raises(WebDriverException, match="tab crashed"):
+            self.browser.execute_cdp_cmd("Page.crash", {})
 
     def close(self) -> None:
         """Close the window."""

@@ -29,21 +29,27 @@ def kinds(server: ServerProcess) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("host", "transport"),
+    ("host", "transport", "end"),
     # A worker takes what it finds by itself; a tab takes what it is told to.
-    [("tab", "websocket"), ("tab", "longpoll"), ("worker", "websocket")],
+    [
+        ("tab", "websocket", "close"),
+        ("tab", "websocket", "crash"),
+        ("tab", "longpoll", "close"),
+        ("worker", "websocket", "close"),
+    ],
 )
 def test_tabs_share_one_connection_and_go_on_without_each_other(
     host: str,
     transport: str,
+    end: str,
     browser: webdriver.Chrome,
     pages: Pages,
     background: Background,
     server: ServerProcess,
 ) -> None:
-    """The first window, which has the connection if a tab has it, is closed in the middle."""
+    """The first window, which has the connection if a tab has it, ends in the middle."""
     publisher = Publisher(server.url)
-    share = {"name": f"{host} {transport}"}
+    share = {"name": f"{host} {transport} {end}"}
     if host == "worker":
         share["worker"] = "/client/tidewire.js"
     windows = [Rig.opened(browser, pages.url) for _ in range(3)]
@@ -60,12 +66,14 @@ def test_tabs_share_one_connection_and_go_on_without_each_other(
     with background.publishing(publisher):
         have = len(publisher.published)
         first.wait_for(lambda: len(publisher.published) > have + 20, "some more messages")
-        first.close()
+        getattr(first, end)()
         have = len(publisher.published)
         second.wait_for(lambda: len(publisher.published) > have + 20, "some more messages")
     for window in (second, third):
         window.check("it", publisher.published)
     second.wait_for(lambda: kinds(server) == [transport], "one connection, for both")
+    if end == "crash":
+        first.close()  # which is a window without a page
 
     third.run("return rig.close()")
     third.close()
