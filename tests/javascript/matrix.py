@@ -79,7 +79,9 @@ BROKEN: Mapping[str, tuple[Change, ...]] = {
             "this.#excused.delete(channel);\n            this.cursor = envelope.id;",
             "this.cursor ??= envelope.id;",
         ),
-        Change("subscription.js", "return seq <= (this.#seqs.get(channel) ?? 0);", "return false;"),
+        Change(
+            "full/subscription.js", "return seq <= (this.#seqs.get(channel) ?? 0);", "return false;"
+        ),
     ),
     # It takes each piece that comes for whole characters.
     "mangling": (Change("eventstream.js", "decode(chunk, { stream: true })", "decode(chunk)"),),
@@ -205,7 +207,6 @@ class Matrix:
             "channel": CHANNEL,
             "speed": SPEED,
             "transports": TRANSPORTS[cell.transport],
-            "events": ["headline", "bytes"],
         }
 
     def _outcome(self, cell: Cell, seen: dict[str, Any]) -> Outcome:

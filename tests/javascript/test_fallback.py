@@ -78,7 +78,7 @@ def test_it_climbs_back_and_loses_nothing(
     climbers = {f"{worse} to {better}": (kind, worse, better) for kind, worse, better in CLIMBS}
     kept = {name: background.way(server, c[0], armed=True) for name, c in climbers.items()}
     for name, (_, worse, better) in climbers.items():
-        options = {"transports": [better, worse], "events": ["headline", "bytes"]}
+        options = {"transports": [better, worse]}
         rig.start(name, url=kept[name].url, speed=SPEED, **options)
     for name, (_, worse, _) in climbers.items():
         rig.wait_until_live(name, worse)

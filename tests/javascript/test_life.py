@@ -54,9 +54,8 @@ def test_offline_and_online(rig: Rig, background: Background, server: ServerProc
     publisher = Publisher(server.url)
     ways = {name: background.way(server) for name in TRANSPORTS}
     for name, transports in TRANSPORTS.items():
-        options = {"transports": transports, "events": ["headline", "bytes"]}
         # Back-offs take the longest of the span that they may choose from.
-        rig.start(name, url=ways[name].url, random=0.999, **options)
+        rig.start(name, url=ways[name].url, random=0.999, transports=transports)
     for name in TRANSPORTS:
         rig.wait_until_live(name)
     background.do(publisher.publish, 10)

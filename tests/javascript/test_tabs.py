@@ -36,6 +36,7 @@ def kinds(server: ServerProcess) -> list[str]:
         ("tab", "websocket", "crash"),
         ("tab", "longpoll", "close"),
         ("worker", "websocket", "close"),
+        ("worker", "websocket", "crash"),
     ],
 )
 def test_tabs_share_one_connection_and_go_on_without_each_other(
@@ -47,7 +48,10 @@ def test_tabs_share_one_connection_and_go_on_without_each_other(
     background: Background,
     server: ServerProcess,
 ) -> None:
-    """The first window, which has the connection if a tab has it, ends in the middle."""
+    """The first window, which has the connection if a tab has it, ends in the middle.
+
+    When it crashes, a worker goes with it: Chromium has put it into the process of its first tab.
+    """
     publisher = Publisher(server.url)
     share = {"name": f"{host} {transport} {end}"}
     if host == "worker":

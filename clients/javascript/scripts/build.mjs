@@ -1,9 +1,9 @@
 /** Builds `dist` from nothing: modules with their types, and one file for a script tag. */
 import { execFileSync } from "node:child_process";
-import { copyFileSync, rmSync } from "node:fs";
+import { copyFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { build } from "esbuild";
+import { bundle } from "./bundle.mjs";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const out = process.argv[2] ?? join(root, "dist");
@@ -13,18 +13,6 @@ execFileSync(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "
   cwd: root,
   stdio: "inherit",
 });
-await build({
-  absWorkingDir: root,
-  entryPoints: ["src/global.ts"],
-  outfile: join(out, "tidewire.js"),
-  bundle: true,
-  minify: true,
-  charset: "utf8",
-  format: "iife",
-  globalName: "tidewire",
-  target: ["es2022"],
-  legalComments: "none",
-  logLevel: "warning",
-  banner: { js: "/* Tidewire client, Apache-2.0. Made by clients/javascript: do not edit. */" },
-});
+const banner = "/* Tidewire client, Apache-2.0. Made by clients/javascript: do not edit. */";
+writeFileSync(join(out, "tidewire.js"), await bundle(join(root, "src/global.ts"), "iife", banner));
 copyFileSync(join(root, "../../LICENSE"), join(root, "LICENSE"));

@@ -2,26 +2,19 @@ export type Query = readonly (readonly [string, string])[];
 
 /** The base URL of a server, path prefix included, as `http` or `https`, without a slash at its end. */
 export function baseUrl(url: string): string {
-  let whole = url.trim();
-  if (!/^[a-z]+:\/\//i.test(whole)) {
-    if (typeof location === "undefined") {
-      throw new TypeError(`${url} is no address of a server, such as https://example.org`);
-    }
-    whole = new URL(whole, location.href).href;
-  }
-  const base = whole.replace(/^ws/i, "http").replace(/\/+$/, "");
-  if (!/^https?:\/\/[^/?#]+[^?#]*$/i.test(base)) {
-    throw new TypeError(`${url} is not the base URL of a server: give it without query`);
-  }
-  return base;
+  const { location } = globalThis as Partial<typeof globalThis>;
+  const whole = location && !/^[a-z]+:/i.test(url) ? new URL(url, location.href).href : url;
+  const base = whole.trim().replace(/^ws/i, "http").replace(/\/+$/, "");
+  if (/^https?:\/\/[^/?#]+[^?#]*$/i.test(base)) return base;
+  throw new TypeError(`${url} is not the base URL of a server, such as https://example.org/base`);
 }
 
 /** `path` below the base, with a query. */
 export function address(base: string, path: string, query: Query = []): string {
-  // Commas, colons and slashes may stand in a query as they are; so URLs in logs stay readable.
+  // Commas and colons may stand in a query as they are; so URLs in logs stay readable.
   const pairs = query.map(
     ([name, value]) =>
-      `${name}=${encodeURIComponent(value).replace(/%(2C|3A|2F|40)/g, decodeURIComponent)}`,
+      `${name}=${encodeURIComponent(value).replace(/%2C/g, ",").replace(/%3A/g, ":")}`,
   );
   return base + path + (pairs.length > 0 ? `?${pairs.join("&")}` : "");
 }

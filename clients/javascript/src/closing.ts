@@ -1,4 +1,4 @@
-import { refused, TidewireError } from "./errors.js";
+import { type FailureKind, TidewireError } from "./errors.js";
 
 /** Close codes after which another connection is of no use. */
 const FINAL = new Set([1002, 1003, 1007, 1009, 4400, 4401, 4403, 4409]);
@@ -10,10 +10,24 @@ const NAMES: { readonly [code: number]: string } = {
   4409: "replaced",
 };
 
-/** What the end of a stream with this close code stands for; `retry` in ms, if the server gave one. */
-export function closed(code: number, reason: string, retry?: number): TidewireError {
-  const said = `closed: ${code} ${reason}`;
-  if (FINAL.has(code) && retry === undefined) return refused(said, NAMES[code]);
-  const kind = LATER.has(code) || retry !== undefined ? "later" : "cut";
-  return new TidewireError(kind, said, NAMES[code], retry);
+/** What the end of a stream with this close code stands for. */
+export function closed(
+  code: number,
+  reason = "",
+  retry?: number,
+  kind: FailureKind = FINAL.has(code) ? "refused" : LATER.has(code) ? "later" : "cut",
+): TidewireError {
+  return new TidewireError(kind, `closed: ${code} ${reason}`, NAMES[code], retry);
+}
+
+/** The same for a `close` envelope: without a time after which to come back it is for good. */
+export function closedBy({ code, reason, retry }: Close): TidewireError {
+  return closed(code, reason, retry, retry === undefined ? "refused" : "later");
+}
+
+/** The fields of a `close` envelope; `retry` in ms. */
+export interface Close {
+  readonly code: number;
+  readonly reason?: string;
+  readonly retry?: number;
 }

@@ -24,9 +24,6 @@ export class Credentials {
     env: Environment,
     { token, getToken, apiKey }: { token?: string; getToken?: GetToken; apiKey?: string },
   ) {
-    if ([token, getToken, apiKey].filter(Boolean).length > 1) {
-      throw new TypeError("give one of token, getToken and apiKey: the server looks at one");
-    }
     this.#env = env;
     this.#get = getToken;
     this.#key = apiKey;

@@ -19,6 +19,10 @@ export interface Message<T = unknown> {
   readonly headers?: Readonly<Record<string, string>>;
   /** What was published; a `Uint8Array` if it is binary. */
   readonly data: T;
+}
+
+/** A message that a consumer acknowledges. */
+export interface Delivery<T = unknown> extends Message<T> {
   /** How often it was sent to this consumer, this time included. */
   readonly deliveries: number;
   /** It needs not come again. The server is told within 0.1 s, together with others. */

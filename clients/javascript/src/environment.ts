@@ -25,51 +25,38 @@ export interface Environment {
 
 export type PageEvent = "online" | "offline" | "visible" | "hidden" | "pagehide";
 
-const noStop = () => {};
-
 /** The world as it is here: in a page, a worker, Node, or React Native. */
 export function environment(given: Partial<Environment> = {}): Environment {
   const world = globalThis as Partial<typeof globalThis> & {
     setImmediate?: (f: () => void) => void;
   };
-  const { document, navigator, performance } = world;
+  const { document, navigator } = world;
   return {
     fetch: world.fetch?.bind(world),
     WebSocket: world.WebSocket,
     EventSource: world.EventSource,
-    now: () => (performance ? performance.now() : Date.now()),
+    now: () => performance.now(),
     wall: Date.now,
     random: Math.random,
     setTimeout: (callback, ms) => setTimeout(callback, ms),
     clearTimeout: (timer) => clearTimeout(timer as number),
     defer: world.setImmediate?.bind(world) ?? deferred(world.MessageChannel),
     storage: storage(),
-    hidden: () => document?.visibilityState === "hidden",
+    hidden: () => !!document?.hidden,
     network: () =>
       (navigator as { connection?: { type?: string } } | undefined)?.connection?.type ?? "",
     listen(callback) {
-      if (!world.addEventListener) return noStop;
-      const stops = (["online", "offline", "pagehide"] as const).map((name) =>
-        on(world as EventTarget, name, () => callback(name)),
-      );
-      if (document) {
-        stops.push(
-          on(document, "visibilitychange", () =>
-            callback(document.visibilityState === "hidden" ? "hidden" : "visible"),
-          ),
-        );
+      const abort = new AbortController();
+      const { signal } = abort;
+      for (const name of ["online", "offline", "pagehide"] as const) {
+        world.addEventListener?.(name, () => callback(name), { signal });
       }
-      return () => {
-        for (const stop of stops) stop();
-      };
+      const seen = () => callback(document!.hidden ? "hidden" : "visible");
+      document?.addEventListener("visibilitychange", seen, { signal });
+      return () => abort.abort();
     },
     ...given,
   };
-}
-
-function on(target: EventTarget, name: string, callback: () => void): () => void {
-  target.addEventListener(name, callback);
-  return () => target.removeEventListener(name, callback);
 }
 
 /** A timer of 0 ms waits for a second in a page that is hidden; a message to oneself does not. */

@@ -16,7 +16,7 @@ export class TidewireError extends Error {
   /** The server's stable code, such as `forbidden`; else the kind. */
   readonly code: string;
   /** Milliseconds after which the server wants to be asked again, if it said so. */
-  readonly retry: number | undefined;
+  retry: number | undefined;
 
   constructor(kind: FailureKind, message: string, code: string = kind, retry?: number) {
     super(message);
@@ -36,6 +36,15 @@ export function failureOf(error: unknown): TidewireError {
   return error instanceof TidewireError
     ? error
     : new TidewireError("cut", error instanceof Error ? error.message : String(error));
+}
+
+/** Somebody else has answered: `what` is not what the server says. */
+export function alien(what: string): TidewireError {
+  return new TidewireError("alien", `not what a Tidewire server says: ${what}`);
+}
+
+export function silent(): TidewireError {
+  return new TidewireError("silent", "nothing was heard in time");
 }
 
 export function refused(message: string, code?: string): TidewireError {

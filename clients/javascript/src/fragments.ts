@@ -1,5 +1,5 @@
 import { type Envelope, isEnvelope } from "./envelope.js";
-import { TidewireError } from "./errors.js";
+import { alien, TidewireError } from "./errors.js";
 
 const MOST = 1 << 28;
 
@@ -26,7 +26,7 @@ export class Assembly {
     this.#of = of;
     this.#parts.push(String(data));
     this.#size += this.#parts[index]!.length;
-    if (this.#size > MOST) throw new TidewireError("alien", "an endless message");
+    if (this.#size > MOST) throw alien("an endless message");
     if (this.#parts.length !== count) return undefined;
     const whole: unknown = JSON.parse(this.#parts.join(""));
     this.#parts = [];

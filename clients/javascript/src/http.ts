@@ -1,9 +1,8 @@
 import { check, reasonOf } from "./aborting.js";
 import { address, type Query } from "./address.js";
-import { Backoff } from "./backoff.js";
 import type { Credentials } from "./credentials.js";
 import type { Environment } from "./environment.js";
-import { failureOf, TidewireError } from "./errors.js";
+import { alien, failureOf, silent, TidewireError } from "./errors.js";
 
 export const TIMEOUT = 10_000;
 
@@ -14,6 +13,8 @@ export interface RequestOptions {
   readonly signal?: AbortSignal;
   /** Ms until the request is given up; reading its answer counts. */
   readonly timeout?: number;
+  /** The answer is read when `read` has ended, until the signal ends it. */
+  readonly streamed?: boolean;
 }
 
 /** These say that an address is not there for this client; another may be. */
@@ -24,7 +25,6 @@ export class Http {
   readonly base: string;
   readonly credentials: Credentials;
   readonly #env: Environment;
-  readonly #sleepers = new Set<() => void>();
 
   constructor(env: Environment, base: string, credentials: Credentials) {
     this.#env = env;
@@ -44,63 +44,19 @@ export class Http {
     options: RequestOptions,
     read: (answer: Response) => T | Promise<T>,
   ): Promise<T> {
-    try {
-      return await this.#once(method, path, options, read);
-    } catch (error) {
-      if (!(error instanceof TidewireError && error.kind === "later" && error.retry === 0))
-        throw error;
-      return this.#once(method, path, options, read);
-    }
-  }
-
-  /**
-   * Tries until it succeeds, is refused, or `within` ms are over.
-   *
-   * @throws what the last attempt has thrown
-   */
-  async patiently<T>(
-    attempt: () => Promise<T>,
-    within = Number.POSITIVE_INFINITY,
-    signal?: AbortSignal,
-  ): Promise<T> {
-    const backoff = new Backoff(this.#env.random);
-    const end = this.#env.now() + within;
-    for (;;) {
+    for (let first = true; ; first = false) {
       try {
-        return await attempt();
+        return await this.#once(method, path, options, read);
       } catch (error) {
-        const { final, kind, retry } = failureOf(error);
-        const delay = backoff.next(retry);
-        if (final || signal?.aborted || this.#env.now() + delay > end) throw error;
-        await this.pause(delay, kind !== "later");
+        if (!first || (error as Partial<TidewireError>).retry !== 0) throw error;
       }
     }
-  }
-
-  /** Ends after `ms`; or, if it is `light`, when there is a connection again. */
-  pause(ms: number, light = false): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = this.#env.setTimeout(done, ms);
-      if (light) this.#sleepers.add(done);
-      const { clearTimeout } = this.#env;
-      const sleepers = this.#sleepers;
-      function done(): void {
-        clearTimeout(timer);
-        sleepers.delete(done);
-        resolve();
-      }
-    });
-  }
-
-  /** There is a connection again: what waits for the network need wait no longer. */
-  wake(): void {
-    for (const done of this.#sleepers) done();
   }
 
   async #once<T>(
     method: string,
     path: string,
-    { query, body, headers, signal, timeout = TIMEOUT }: RequestOptions,
+    { query, body, headers, signal, timeout = TIMEOUT, streamed }: RequestOptions,
     read: (answer: Response) => T | Promise<T>,
   ): Promise<T> {
     const { credentials } = this;
@@ -133,26 +89,17 @@ export class Http {
       return await read(answer);
     } catch (error) {
       check(signal);
-      if (late) throw new TidewireError("silent", "no answer in time");
-      throw failureOf(error);
+      throw late ? silent() : failureOf(error);
     } finally {
       this.#env.clearTimeout(timer);
-      // What is streamed ends with the signal; nothing else is left to end.
-      if (!signal || !isStream(headers)) signal?.removeEventListener("abort", follow);
+      if (!streamed) signal?.removeEventListener("abort", follow);
     }
   }
 }
 
-export const EVENT_STREAM = "text/event-stream";
-
-function isStream(headers: Record<string, string> | undefined): boolean {
-  return headers?.Accept === EVENT_STREAM;
-}
-
 /** Whether the answer is of this type, so that it is from the server and not from something between. */
 export function isOfType(answer: Response, type: string): boolean {
-  const given = answer.headers.get("Content-Type") ?? "";
-  return given.split(";")[0]!.trim().toLowerCase() === type;
+  return !!answer.headers.get("Content-Type")?.toLowerCase().startsWith(type);
 }
 
 /** The JSON of an answer. */
@@ -161,17 +108,17 @@ export async function json<T>(answer: Response): Promise<T> {
   try {
     return JSON.parse(text) as T;
   } catch {
-    throw alien(answer);
+    throw foreign(answer);
   }
 }
 
 /** Checks that the server has said that it is done. */
 export function nothing(answer: Response): void {
-  if (answer.status !== 204) throw alien(answer);
+  if (answer.status !== 204) throw foreign(answer);
 }
 
-export function alien({ status }: Response): TidewireError {
-  return new TidewireError("alien", `not an answer of the server: HTTP ${status}`);
+export function foreign({ status }: Response): TidewireError {
+  return alien(`HTTP ${status}`);
 }
 
 /** What an HTTP error stands for. Without the server's own kind of document it is somebody else's. */
@@ -186,7 +133,7 @@ async function failureIn(answer: Response): Promise<TidewireError> {
   if (status === 429 || status === 408 || (status >= 500 && (code || retry !== undefined))) {
     return new TidewireError("later", detail, code, retry);
   }
-  if (!code) return alien(answer);
+  if (!code) return foreign(answer);
   return new TidewireError(ABSENT.has(code) ? "alien" : "refused", detail, code);
 }
 

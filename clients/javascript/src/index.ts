@@ -1,10 +1,13 @@
-import { Client, type ClientOptions } from "./client.js";
+import { type ClientOptions, FullClient } from "./full/client.js";
 
+export type { ClientEvents, ClientState, TransportName } from "./client.js";
+export type { GetToken } from "./credentials.js";
+export type { Delivery as Message, Gap, Receipt } from "./envelope.js";
+export type { Environment } from "./environment.js";
+export { type FailureKind, TidewireError } from "./errors.js";
 export type {
-  Client,
-  ClientEvents,
   ClientOptions,
-  ClientState,
+  FullClient as Client,
   HistoryOptions,
   IterateOptions,
   Member,
@@ -12,19 +15,14 @@ export type {
   Presence,
   PresenceOptions,
   SubscribeOptions,
-  TransportName,
-} from "./client.js";
-export type { GetToken } from "./credentials.js";
-export type { Gap, Message, Receipt } from "./envelope.js";
-export type { Environment } from "./environment.js";
-export { type FailureKind, TidewireError } from "./errors.js";
-export type { PublishOptions } from "./outbox.js";
+} from "./full/client.js";
+export type { PublishOptions } from "./full/outbox.js";
 export type { Handler, Subscription } from "./subscription.js";
 
 /**
  * A client of the server at `url`, path prefix included. It connects when something is subscribed
  * to, and stays connected until it is closed.
  */
-export function connect(url: string, options: ClientOptions = {}): Client {
-  return new Client(url, options);
+export function connect(url: string, options: ClientOptions = {}): FullClient {
+  return new FullClient(url, options);
 }

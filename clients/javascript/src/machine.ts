@@ -18,8 +18,8 @@
  * the same one with other channels. It resumes with the cursor. When it is ready it is adopted, and
  * only then is the old one closed, so nothing is missed; what both bring, the position drops.
  */
-import { Backoff } from "./backoff.js";
-import type { TidewireError } from "./errors.js";
+import { backOff } from "./backoff.js";
+import { refused, silent, type TidewireError } from "./errors.js";
 
 /** Ms until the next transport is tried beside those that have not answered. */
 export const HEAD_START = 1_500;
@@ -72,7 +72,7 @@ export type Failure = Pick<TidewireError, "kind" | "message" | "code" | "retry">
 export type MachineEffect =
   | { readonly type: "open"; readonly id: number; readonly transport: string }
   /** From here on what this attempt brings counts, and nothing else does. */
-  | { readonly type: "adopt"; readonly id: number; readonly transport: string }
+  | { readonly type: "adopt"; readonly id: number }
   | { readonly type: "close"; readonly id: number }
   /** Ask the other side for a sign of life. */
   | { readonly type: "probe"; readonly id: number }
@@ -93,472 +93,399 @@ export interface MachineState {
   readonly retryIn?: number;
 }
 
-interface Attempt {
-  readonly id: number;
-  readonly transport: Candidate;
-  readonly openedAt: number;
-  readyAt: number;
-  heardAt: number;
-  probedAt: number;
-  heartbeat: number;
-  timeout: number;
-}
-
-interface Record {
+/** A transport, and what is known of it. */
+interface Way extends Candidate {
   breaks: number;
   demotions: number;
   demotedUntil: number;
+}
+
+interface Attempt {
+  readonly id: number;
+  readonly way: Way;
+  readonly openedAt: number;
+  readyAt: number;
+  heardAt: number;
+  /** When it was asked for a sign of life that has not come yet. */
+  probedAt: number;
+  heartbeat: number;
+  timeout: number;
 }
 
 type Phase = "idle" | "racing" | "waiting" | "live" | "ended";
 
 const NEVER = Number.POSITIVE_INFINITY;
 
-export class Machine {
+export interface Machine {
   /** When it wants a `tick`; infinite: not by itself. */
-  wakeAt = NEVER;
+  readonly wakeAt: number;
+  step(event: MachineEvent, at: number): MachineEffect[];
+}
 
-  readonly #candidates: readonly Candidate[];
-  readonly #records = new Map<string, Record>();
-  readonly #backoff: Backoff;
-  readonly #draw: () => number;
-  #effects: MachineEffect[] = [];
-  #now = 0;
-  #count = 0;
-  #phase: Phase = "idle";
-  #remembered: string | null;
+/**
+ * @param candidates the transports that there are, best first
+ * @param remembered the one that has won lately on this network
+ * @param draw gives numbers from 0 to below 1
+ */
+export function machine(
+  candidates: readonly Candidate[],
+  remembered: string | null = null,
+  draw: () => number = Math.random,
+): Machine {
+  const ways: readonly Way[] = candidates.map(({ name, watch }) => ({
+    name,
+    watch,
+    breaks: 0,
+    demotions: 0,
+    demotedUntil: 0,
+  }));
+  const backoff = backOff(draw);
+  let effects: MachineEffect[] = [];
+  let now = 0;
+  let count = 0;
+  let phase: Phase = "idle";
+  /** Open and not adopted: when racing the racers, when live the challenger. */
+  let trying: Attempt[] = [];
 
   // Racing
-  #racers: Attempt[] = [];
-  #queue: Candidate[] = [];
-  #failed: Candidate[] = [];
-  #nextAt = NEVER;
-  #beganAt = -NEVER;
+  let queue: Way[] = [];
+  let failed: Way[] = [];
+  let nextAt = NEVER;
+  let beganAt = -NEVER;
 
   // Waiting
-  #retryAt = NEVER;
-  #asked = false;
+  let retryAt = NEVER;
+  let asked = false;
 
   // Live
-  #live: Attempt | null = null;
-  #challenger: Attempt | null = null;
-  #climbAt = NEVER;
-  #renewAt = NEVER;
-  #hidden = false;
+  let live: Attempt | undefined;
+  let climbAt = NEVER;
+  let renewAt = NEVER;
+  let hidden = false;
 
-  /**
-   * @param candidates the transports that there are, best first
-   * @param remembered the one that has won lately on this network
-   * @param draw gives numbers from 0 to below 1
-   */
-  constructor(
-    candidates: readonly Candidate[],
-    remembered: string | null = null,
-    draw: () => number = Math.random,
-  ) {
-    this.#candidates = candidates;
-    this.#remembered = remembered;
-    this.#draw = draw;
-    this.#backoff = new Backoff(draw);
-    for (const { name } of candidates) {
-      this.#records.set(name, { breaks: 0, demotions: 0, demotedUntil: -NEVER });
-    }
-  }
-
-  get phase(): Phase {
-    return this.#phase;
-  }
-
-  /** The name of the adopted transport, when live. */
-  get transport(): string | undefined {
-    return this.#live?.transport.name;
-  }
-
-  step(event: MachineEvent, now: number): MachineEffect[] {
-    this.#now = now;
-    this.#effects = [];
-    this.#on(event);
-    this.wakeAt = this.#wake();
-    return this.#effects;
-  }
-
-  #on(event: MachineEvent): void {
+  function on(event: MachineEvent): void {
     switch (event.type) {
       case "start":
-        if (this.#phase === "idle" || this.#phase === "ended") {
-          this.#backoff.reset();
-          this.#race();
+        if (phase === "idle" || phase === "ended") {
+          backoff.reset();
+          race();
         }
         break;
       case "stop":
-        if (this.#phase !== "ended") this.#end({ status: "closed" });
+        if (phase !== "ended") end({ status: "closed" });
         break;
       case "tick":
-        this.#tick();
+        tick();
         break;
       case "ready":
-        this.#ready(event.id, event.heartbeat, event.timeout);
+        isReady(event);
         break;
       case "heard":
-        if (this.#live?.id === event.id) {
-          this.#live.heardAt = this.#now;
-          this.#live.probedAt = NEVER;
+        if (live?.id === event.id) {
+          live.heardAt = now;
+          live.probedAt = NEVER;
         }
         break;
-      case "ended":
-        this.#ended(event.id, event.failure);
+      case "ended": {
+        const attempt = find(event.id);
+        if (attempt) lost(attempt, event.failure);
+        else if (live?.id === event.id) broke(live, event.failure);
         break;
+      }
       case "renew":
-        this.#renew();
+        renew();
         break;
       case "hidden":
-        this.#hidden = true;
+        hidden = true;
         break;
       case "visible":
-        this.#hidden = false;
-        this.#awake(false);
+        hidden = false;
+        if (live && now - live.heardAt > Math.min(live.heartbeat, RENEW_AFTER)) check(live);
+        awake();
         break;
       case "online":
         // It may be another network, where other transports get through.
-        for (const record of this.#records.values()) record.demotedUntil = -NEVER;
-        this.#remembered = null;
-        this.#awake(true);
+        for (const way of ways) way.demotedUntil = 0;
+        remembered = null;
+        if (live) check(live);
+        awake();
         break;
       case "offline":
-        if (this.#live?.transport.watch === "ask") this.#check(this.#live);
+        if (live?.way.watch === "ask") check(live);
         break;
     }
   }
 
   // Racing
 
-  #race(): void {
-    this.#phase = "racing";
-    this.#beganAt = this.#now;
-    this.#failed = [];
-    this.#queue = this.#order();
-    this.#say({ status: "connecting" });
-    if (this.#queue.length === 0) {
-      this.#fail({ kind: "refused", code: "no_transport", message: NONE, retry: undefined });
-    } else {
-      this.#openNext();
-    }
+  function race(): void {
+    phase = "racing";
+    beganAt = now;
+    failed = [];
+    queue = order();
+    say({ status: "connecting" });
+    if (queue.length) tryNext();
+    else fail(refused("no transport is there: give WebSocket or fetch", "no_transport"));
   }
 
   /** All transports: the remembered one, those that are not demoted, and as a last resort those. */
-  #order(): Candidate[] {
-    const rank = (candidate: Candidate) =>
-      this.#isDemoted(candidate) ? 2 : candidate.name === this.#remembered ? 0 : 1;
-    return [...this.#candidates].sort((a, b) => rank(a) - rank(b));
+  function order(): Way[] {
+    const rank = (way: Way) => (isDemoted(way) ? 2 : +(way.name !== remembered));
+    return [...ways].sort((a, b) => rank(a) - rank(b));
   }
 
-  #openNext(): void {
-    const candidate = this.#queue.shift();
-    if (candidate) this.#racers.push(this.#open(candidate));
-    this.#nextAt = this.#queue.length > 0 ? this.#now + HEAD_START : NEVER;
+  /** Tries the next one. */
+  function tryNext(): void {
+    const way = queue.shift();
+    if (way) open(way);
+    nextAt = queue.length ? now + HEAD_START : NEVER;
   }
 
-  #lost(racer: Attempt, failure: Failure): void {
-    this.#racers = this.#racers.filter((one) => one !== racer);
-    if (failure.kind === "refused") {
-      this.#fail(failure);
+  function lost(attempt: Attempt, failure: Failure): void {
+    const { way } = attempt;
+    trying = trying.filter((one) => one !== attempt);
+    if (live) {
+      // It was a challenger: the adopted one goes on.
+      if (way === live.way) {
+        renewAt = now + backoff.next(failure.retry);
+      } else {
+        demote(way);
+        climbAt = now;
+      }
+      if (failure.kind === "refused") effect({ type: "declined", failure });
+    } else if (failure.kind === "refused") {
+      fail(failure);
     } else if (failure.kind === "later") {
-      this.#wait(failure);
+      wait(failure);
     } else {
-      this.#failed.push(racer.transport);
-      if (this.#queue.length > 0) this.#openNext();
-      else if (this.#racers.length === 0) this.#wait(failure);
+      failed.push(way);
+      if (queue.length) tryNext();
+      else if (!trying.length) wait(failure);
     }
   }
 
-  #ready(id: number, heartbeat: number, timeout: number): void {
-    const attempt =
-      this.#challenger?.id === id ? this.#challenger : this.#racers.find((one) => one.id === id);
+  function isReady({ id, heartbeat, timeout }: MachineEvent & { type: "ready" }): void {
+    const attempt = find(id);
     if (!attempt) return;
-    attempt.readyAt = attempt.heardAt = this.#now;
-    attempt.heartbeat = heartbeat;
-    attempt.timeout = timeout;
-    const before = this.#live;
-    this.#effect({ type: "adopt", id, transport: attempt.transport.name });
-    if (before) this.#close(before);
-    for (const racer of this.#racers) if (racer !== attempt) this.#close(racer);
+    attempt.readyAt = attempt.heardAt = now;
+    attempt.heartbeat = heartbeat || NEVER;
+    attempt.timeout = timeout || 2 * GRACE;
+    effect({ type: "adopt", id });
+    trying = trying.filter((one) => one !== attempt);
+    closeAll();
     // The network is there, so what has failed in this race has failed by itself.
-    for (const candidate of this.#failed) this.#demote(candidate);
-    this.#racers = [];
-    this.#failed = [];
-    this.#challenger = null;
-    this.#live = attempt;
-    this.#phase = "live";
+    for (const way of failed.splice(0)) demote(way);
+    live = attempt;
+    phase = "live";
     // Spread out, because many clients may have fallen at the same moment.
-    this.#climbAt = this.#now + CLIMB_AFTER * (1 + this.#draw() / 2);
-    this.#remembered = attempt.transport.name;
-    this.#effect({ type: "remember", transport: attempt.transport.name });
-    this.#say({ status: "live", transport: attempt.transport.name });
+    climbAt = now + CLIMB_AFTER * (1 + draw() / 2);
+    const { name } = attempt.way;
+    remember(name);
+    say({ status: "live", transport: name });
   }
 
   // Waiting
 
-  #wait(failure: Failure): void {
-    this.#closeAll();
-    this.#phase = "waiting";
-    this.#asked = failure.retry !== undefined;
-    const delay = this.#backoff.next(failure.retry);
-    this.#retryAt = this.#now + delay;
-    this.#say({ status: "waiting", reason: failure.message, retryIn: delay });
+  function wait(failure: Failure): void {
+    closeAll();
+    phase = "waiting";
+    asked = failure.retry !== undefined;
+    const retryIn = backoff.next(failure.retry);
+    retryAt = now + retryIn;
+    say({ status: "waiting", reason: failure.message, retryIn });
   }
 
   /** The page is seen again, or the network is there again. */
-  #awake(online: boolean): void {
-    if (this.#phase === "waiting") {
-      // What the server has asked for counts more, and no event may be a reason for a loop.
-      if (!this.#asked) {
-        this.#retryAt = Math.min(this.#retryAt, Math.max(this.#now, this.#beganAt + SOONEST));
-        if (this.#retryAt <= this.#now) this.#race();
-      }
-    } else if (this.#live) {
-      const quiet = this.#live.heartbeat || RENEW_AFTER;
-      if (online || this.#now - this.#live.heardAt > quiet) this.#check(this.#live);
-    }
+  function awake(): void {
+    // What the server has asked for counts more, and no event may be a reason for a loop.
+    if (phase !== "waiting" || asked) return;
+    retryAt = Math.min(retryAt, Math.max(now, beganAt + SOONEST));
+    if (now >= retryAt) race();
   }
 
   // Live
 
-  #ended(id: number, failure: Failure): void {
-    const racer = this.#racers.find((one) => one.id === id);
-    if (racer) this.#lost(racer, failure);
-    else if (this.#challenger?.id === id) this.#repelled(failure);
-    else if (this.#live?.id === id) this.#broke(this.#live, failure);
-  }
-
-  #broke(live: Attempt, failure: Failure): void {
-    this.#live = null;
-    const record = this.#recordOf(live.transport);
-    if (this.#now - live.readyAt >= STABLE_AFTER) {
-      this.#backoff.reset();
-      record.breaks = record.demotions = 0;
-    } else if (failure.kind !== "later" && ++record.breaks >= BREAKS) {
-      this.#demote(live.transport);
+  function broke({ way, readyAt }: Attempt, failure: Failure): void {
+    const later = failure.kind === "later";
+    live = undefined;
+    if (now - readyAt >= STABLE_AFTER) {
+      backoff.reset();
+      way.breaks = way.demotions = 0;
+    } else if (!later && ++way.breaks >= BREAKS) {
+      demote(way);
     }
     if (failure.kind === "refused") {
-      this.#fail(failure);
-    } else if (this.#challenger && failure.kind !== "later") {
-      // It is under way already; the others follow if it does not get there.
-      const challenger = this.#challenger;
-      this.#challenger = null;
-      this.#phase = "racing";
-      this.#beganAt = this.#now;
-      this.#racers = [challenger];
-      this.#queue = this.#order().filter((one) => one !== challenger.transport);
-      this.#nextAt = this.#now + HEAD_START;
-      this.#say({ status: "connecting", reason: failure.message });
+      fail(failure);
+    } else if (trying.length && !later) {
+      // The challenger is under way already; the others follow if it does not get there.
+      phase = "racing";
+      beganAt = now;
+      queue = order().filter((one) => one !== trying[0]!.way);
+      nextAt = now + HEAD_START;
+      say({ status: "connecting", reason: failure.message });
     } else {
-      this.#wait(failure);
+      wait(failure);
     }
   }
 
-  /** A challenger has failed: the adopted one goes on. */
-  #repelled(failure: Failure): void {
-    const challenger = this.#challenger!;
-    this.#challenger = null;
-    if (challenger.transport !== this.#live?.transport) {
-      this.#demote(challenger.transport);
-      this.#climbAt = this.#now;
-    } else {
-      this.#renewAt = this.#now + this.#backoff.next(failure.retry);
-    }
-    if (failure.kind === "refused") this.#effect({ type: "declined", failure });
-  }
-
-  #renew(): void {
-    if (this.#phase === "live") {
-      if (this.#challenger) this.#close(this.#challenger);
-      this.#renewAt = NEVER;
-      this.#challenger = this.#open(this.#live!.transport);
-    } else if (this.#phase === "racing") {
-      this.#closeAll();
-      this.#race();
+  function renew(): void {
+    if (live) {
+      for (const attempt of trying.splice(0)) close(attempt);
+      renewAt = NEVER;
+      open(live.way);
+    } else if (phase === "racing") {
+      closeAll();
+      race();
     }
   }
 
-  #check(live: Attempt): void {
-    if (live.transport.watch === "ask") {
-      if (live.probedAt === NEVER) this.#probe(live);
-    } else if (!this.#challenger) {
-      this.#renew();
+  /** Finds out whether it is still there. */
+  function check(live: Attempt): void {
+    if (live.way.watch !== "ask") {
+      if (!trying.length) renew();
+    } else if (live.probedAt === NEVER) {
+      live.probedAt = now;
+      effect({ type: "probe", id: live.id });
     }
   }
 
-  #probe(live: Attempt): void {
-    live.probedAt = this.#now;
-    this.#effect({ type: "probe", id: live.id });
-  }
-
-  #tick(): void {
-    for (const racer of [...this.#racers]) {
+  function tick(): void {
+    for (const attempt of trying) {
       // The loss of one may have ended the race for all.
-      if (this.#now >= racer.openedAt + READY_WITHIN && this.#racers.includes(racer)) {
-        this.#close(racer);
-        this.#lost(racer, silence(UNREADY));
+      if (now >= deadline(attempt) && trying.includes(attempt)) {
+        close(attempt);
+        lost(attempt, silent());
       }
     }
-    if (this.#phase === "racing" && this.#now >= this.#nextAt) this.#openNext();
-    if (this.#phase === "waiting" && this.#now >= this.#retryAt) this.#race();
-    if (this.#phase === "live") this.#tickLive(this.#live!);
-  }
-
-  #tickLive(live: Attempt): void {
-    const challenger = this.#challenger;
-    if (challenger && this.#now >= challenger.openedAt + READY_WITHIN) {
-      this.#close(challenger);
-      this.#repelled(silence(UNREADY));
-    }
-    if (this.#now >= this.#silentAt(live)) {
-      if (live.transport.watch === "deaf") {
-        live.heardAt = this.#now;
-        if (!this.#challenger) this.#renew();
-      } else if (live.transport.watch === "ask" && live.probedAt === NEVER) {
-        this.#probe(live);
-      } else {
-        this.#close(live);
-        this.#broke(live, silence(SILENT));
+    if (phase === "racing" && now >= nextAt) tryNext();
+    if (phase === "waiting" && now >= retryAt) race();
+    if (!live) return;
+    if (now >= silentAt(live)) {
+      if (live.way.watch === "deaf") live.heardAt = now;
+      else if (live.way.watch === "listen" || live.probedAt !== NEVER) {
+        close(live);
+        broke(live, silent());
         return;
       }
+      check(live);
     }
-    if (this.#now >= this.#renewAt) this.#renew();
-    if (this.#now >= this.#climbAt && !this.#challenger) this.#climb(live);
+    if (now >= renewAt) renew();
+    if (now >= climbAt && !trying.length) climb(live);
   }
 
-  /** When something is to be done if nothing is heard until then. */
-  #silentAt({ transport, heartbeat, timeout, heardAt, probedAt }: Attempt): number {
-    switch (transport.watch) {
-      case "ask":
-        if (probedAt !== NEVER) return probedAt + (timeout || GRACE * 2);
-        return heartbeat ? heardAt + heartbeat : NEVER;
-      case "listen":
-        return heartbeat ? heardAt + 2 * heartbeat + GRACE : NEVER;
-      case "deaf":
-        return heardAt + RENEW_AFTER;
-      case "own":
-        return NEVER;
-    }
-  }
-
-  #climb(live: Attempt): void {
-    this.#climbAt = NEVER;
-    if (this.#hidden) {
-      this.#climbAt = this.#now + CLIMB_AFTER;
-      return;
-    }
-    const better = this.#candidates.slice(0, this.#rank(live.transport));
-    const next = better.find((one) => !this.#isDemoted(one));
-    if (next) {
-      this.#challenger = this.#open(next);
-    } else if (better.length > 0) {
-      const until = better.map((one) => this.#recordOf(one).demotedUntil);
-      this.#climbAt = Math.min(...until);
+  function climb(live: Attempt): void {
+    const better = ways.slice(0, ways.indexOf(live.way));
+    const next = better.find((way) => !isDemoted(way));
+    if (hidden) climbAt = now + CLIMB_AFTER;
+    else {
+      climbAt = next ? NEVER : Math.min(...better.map((way) => way.demotedUntil));
+      if (next) open(next);
     }
   }
 
   // What is known of the transports
 
-  #rank(candidate: Candidate): number {
-    return this.#candidates.indexOf(candidate);
+  function isDemoted(way: Way): boolean {
+    return way.demotedUntil > now;
   }
 
-  #recordOf(candidate: Candidate): Record {
-    return this.#records.get(candidate.name)!;
+  function demote(way: Way): void {
+    way.demotedUntil = now + Math.min(DEMOTION * 2 ** way.demotions++, LONGEST_DEMOTION);
+    way.breaks = 0;
+    if (remembered === way.name) remember(null);
   }
 
-  #isDemoted(candidate: Candidate): boolean {
-    return this.#recordOf(candidate).demotedUntil > this.#now;
-  }
-
-  #demote(candidate: Candidate): void {
-    const record = this.#recordOf(candidate);
-    const time = Math.min(DEMOTION * 2 ** record.demotions++, LONGEST_DEMOTION);
-    record.demotedUntil = this.#now + time;
-    record.breaks = 0;
-    if (this.#remembered === candidate.name) {
-      this.#remembered = null;
-      this.#effect({ type: "remember", transport: null });
-    }
+  function remember(transport: string | null): void {
+    remembered = transport;
+    effect({ type: "remember", transport });
   }
 
   // Attempts
 
-  #open(transport: Candidate): Attempt {
-    const id = ++this.#count;
-    this.#effect({ type: "open", id, transport: transport.name });
-    const now = this.#now;
-    return {
+  function find(id: number): Attempt | undefined {
+    return trying.find((one) => one.id === id);
+  }
+
+  function open(way: Way): void {
+    const id = ++count;
+    effect({ type: "open", id, transport: way.name });
+    trying.push({
       id,
-      transport,
+      way,
       openedAt: now,
       readyAt: now,
       heardAt: now,
       probedAt: NEVER,
-      heartbeat: 0,
+      heartbeat: NEVER,
       timeout: 0,
-    };
+    });
   }
 
-  #close({ id }: Attempt): void {
-    this.#effect({ type: "close", id });
+  function close({ id }: Attempt): void {
+    effect({ type: "close", id });
   }
 
-  #closeAll(): void {
-    for (const attempt of [...this.#racers, this.#challenger, this.#live]) {
-      if (attempt) this.#close(attempt);
-    }
-    this.#racers = [];
-    this.#queue = [];
-    this.#challenger = this.#live = null;
-    this.#renewAt = NEVER;
+  function closeAll(): void {
+    for (const attempt of trying.splice(0)) close(attempt);
+    if (live) close(live);
+    queue = [];
+    live = undefined;
+    renewAt = NEVER;
   }
 
   // Ends
 
-  #fail(failure: Failure): void {
-    this.#end({ status: "failed", reason: failure.message });
-    this.#effect({ type: "fail", failure });
+  function fail(failure: Failure): void {
+    end({ status: "failed", reason: failure.message });
+    effect({ type: "fail", failure });
   }
 
-  #end(state: MachineState): void {
-    this.#closeAll();
-    this.#phase = "ended";
-    this.#say(state);
+  function end(state: MachineState): void {
+    closeAll();
+    phase = "ended";
+    say(state);
   }
 
-  #say(state: MachineState): void {
-    this.#effect({ type: "state", state });
+  function say(state: MachineState): void {
+    effect({ type: "state", state });
   }
 
-  #effect(effect: MachineEffect): void {
-    this.#effects.push(effect);
+  function effect(one: MachineEffect): void {
+    effects.push(one);
   }
 
-  #wake(): number {
-    switch (this.#phase) {
-      case "racing":
-        return Math.min(this.#nextAt, ...this.#racers.map((one) => one.openedAt + READY_WITHIN));
-      case "waiting":
-        return this.#retryAt;
-      case "live":
-        return Math.min(
-          this.#silentAt(this.#live!),
-          this.#renewAt,
-          this.#challenger ? this.#challenger.openedAt + READY_WITHIN : this.#climbAt,
-        );
-      default:
-        return NEVER;
-    }
-  }
+  return {
+    get wakeAt() {
+      return Math.min(
+        ...trying.map(deadline),
+        phase === "racing"
+          ? nextAt
+          : phase === "waiting"
+            ? retryAt
+            : live
+              ? Math.min(silentAt(live), renewAt, trying.length ? NEVER : climbAt)
+              : NEVER,
+      );
+    },
+
+    step(event, at) {
+      now = at;
+      effects = [];
+      on(event);
+      return effects;
+    },
+  };
 }
 
-const NONE = "no transport is there: give a WebSocket, or a fetch, in the environment";
-const UNREADY = "it was opened, and nothing came";
-const SILENT = "nothing was heard for longer than the server promises";
+/** Until when an attempt must be ready. */
+function deadline({ openedAt }: Attempt): number {
+  return openedAt + READY_WITHIN;
+}
 
-function silence(message: string): Failure {
-  return { kind: "silent", code: "silent", message, retry: undefined };
+/** When something is to be done about it if nothing is heard until then. */
+function silentAt({ way: { watch }, heartbeat, timeout, heardAt, probedAt }: Attempt): number {
+  if (watch === "deaf") return heardAt + RENEW_AFTER;
+  if (watch === "listen") return heardAt + 2 * heartbeat + GRACE;
+  if (watch === "own") return NEVER;
+  return probedAt === NEVER ? heardAt + heartbeat : probedAt + timeout;
 }

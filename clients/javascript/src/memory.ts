@@ -15,22 +15,13 @@ export class Memory {
 
   /** The transport that has won lately on this kind of network. */
   get winner(): string | null {
-    const kept = this.#read(this.#winnerKey) as { name?: string; at?: number } | null;
+    const kept = this.read(this.#winnerKey) as { name?: string; at?: number } | null;
     const age = this.#env.wall() - (kept?.at ?? 0);
     return kept?.name && age >= 0 && age < REMEMBERED ? kept.name : null;
   }
 
   set winner(name: string | null) {
-    this.#write(this.#winnerKey, name && { name, at: this.#env.wall() });
-  }
-
-  /** The cursor of each channel, as it was kept under `name`. */
-  cursors(name: string): Record<string, string> {
-    return (this.#read(`cursors:${name}`) as Record<string, string> | null) ?? {};
-  }
-
-  keepCursors(name: string, cursors: Record<string, string>): void {
-    this.#write(`cursors:${name}`, cursors);
+    this.write(this.#winnerKey, name && { name, at: this.#env.wall() });
   }
 
   get #winnerKey(): string {
@@ -39,7 +30,8 @@ export class Memory {
 
   // A storage may be full, or forbidden: then nothing is kept, and all goes on.
 
-  #read(key: string): unknown {
+  /** What is kept under this name; `null` if nothing is. */
+  read(key: string): unknown {
     try {
       return JSON.parse(this.#env.storage?.getItem(this.#key(key)) ?? "null");
     } catch {
@@ -47,7 +39,8 @@ export class Memory {
     }
   }
 
-  #write(key: string, value: unknown): void {
+  /** Keeps a value under this name, or nothing. */
+  write(key: string, value: unknown): void {
     try {
       if (value) this.#env.storage?.setItem(this.#key(key), JSON.stringify(value));
       else this.#env.storage?.removeItem(this.#key(key));

@@ -1,7 +1,8 @@
 import { useEffect, useRef, useState, useSyncExternalStore } from "react";
-import type { Client, ClientState, SubscribeOptions } from "./client.js";
-import type { Message } from "./envelope.js";
+import type { ClientState } from "./client.js";
+import type { Delivery } from "./envelope.js";
 import type { TidewireError } from "./errors.js";
+import type { FullClient as Client, SubscribeOptions } from "./full/client.js";
 
 export interface UseChannelOptions extends SubscribeOptions {
   /** How many of the newest messages to keep; 100 if not given. */
@@ -10,7 +11,7 @@ export interface UseChannelOptions extends SubscribeOptions {
 
 export interface UseChannel<T> {
   /** The newest messages, oldest first. */
-  readonly messages: readonly Message<T>[];
+  readonly messages: readonly Delivery<T>[];
   readonly state: ClientState;
   /** Why the channel does not come, if the server refuses it. */
   readonly error: TidewireError | undefined;
@@ -22,9 +23,9 @@ export function useChannel<T = unknown>(
   channel: string,
   { keep = 100, since, cursor, consumer }: UseChannelOptions = {},
 ): UseChannel<T> {
-  const [messages, setMessages] = useState<readonly Message<T>[]>([]);
+  const [messages, setMessages] = useState<readonly Delivery<T>[]>([]);
   const [error, setError] = useState<TidewireError>();
-  const waiting = useRef<Message<T>[]>([]);
+  const waiting = useRef<Delivery<T>[]>([]);
   useEffect(() => {
     let mounted = true;
     const show = () => {
@@ -37,7 +38,7 @@ export function useChannel<T = unknown>(
     const subscription = client.subscribe<T>(
       channel,
       (message) => {
-        if (waiting.current.push(message) === 1) client.environment.defer(show);
+        if (waiting.current.push(message) === 1) client.env.defer(show);
       },
       { since, cursor, consumer },
     );

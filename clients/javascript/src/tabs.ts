@@ -4,10 +4,10 @@
  * change to another host are what they are everywhere.
  */
 import type { Query } from "./address.js";
-import { type Client, type ClientOptions, Client as Connected } from "./client.js";
 import type { Envelope, Gap } from "./envelope.js";
 import { type FailureKind, failureOf, refused, TidewireError } from "./errors.js";
-import type { Follower } from "./link.js";
+import { type ClientOptions, FullClient } from "./full/client.js";
+import type { Follower } from "./inbox.js";
 import { poll } from "./transports/polling.js";
 import type { Attempt, Context, Sink, Transport } from "./transports/transport.js";
 
@@ -54,11 +54,13 @@ interface Down {
 interface Wire {
   post(message: Up | Down): void;
   onmessage: (message: never) => void;
+  /** Connects anew, where the other end may be gone. */
+  renew?(): void;
   close(): void;
 }
 
 /** A client that shares its connection with the other tabs of its origin, where tabs can. */
-export function connectShared(url: string, options: ShareOptions = {}): Client {
+export function connectShared(url: string, options: ShareOptions = {}): FullClient {
   const { worker, name = "", ...rest } = options;
   const shared = `tidewire:${url}:${name}`;
   const wire =
@@ -67,18 +69,39 @@ export function connectShared(url: string, options: ShareOptions = {}): Client {
     (typeof BroadcastChannel !== "undefined" &&
       globalThis.navigator?.locks &&
       electedWire(shared, url, rest));
-  if (!wire) return new Connected(url, options);
+  if (!wire) return new FullClient(url, options);
   const transport = new TabTransport(wire, url, rest.token);
-  return new Connected(url, { ...rest, transports: [transport], own: rest.transports ?? STANDARD });
+  return new FullClient(url, {
+    ...rest,
+    transports: [transport],
+    own: rest.transports ?? STANDARD,
+  });
 }
 
 const STANDARD = ["websocket", "sse", "longpoll", "poll"] as const;
 
-/** The host is a SharedWorker, for as long as a tab is there. */
+/**
+ * The host is a SharedWorker, for as long as a tab is there. It dies with the process in which the
+ * browser has put it, which may be that of another tab; to connect anew then starts another one.
+ */
 function workerWire(address: string | URL, name: string): Wire | undefined {
   if (typeof SharedWorker === "undefined") return undefined;
-  const { port } = new SharedWorker(address, { name });
-  return portWire(port);
+  const connected = () => {
+    const made = portWire(new SharedWorker(address, { name }).port);
+    made.onmessage = (message) => wire.onmessage(message);
+    return made;
+  };
+  const wire: Wire = {
+    post: (message) => port.post(message),
+    onmessage: () => {},
+    renew: () => {
+      port.close();
+      port = connected();
+    },
+    close: () => port.close(),
+  };
+  let port = connected();
+  return wire;
 }
 
 function portWire(port: MessagePort): Wire {
@@ -110,7 +133,7 @@ function electedWire(name: string, url: string, options: ClientOptions): Wire {
     .request(name, candidate, async () => {
       const down = broadcastWire(`${name}:up`);
       const up = broadcastWire(`${name}:down`);
-      const host = new Host(new Connected(url, options), (message) => up.post(message));
+      const host = new Host(new FullClient(url, options), (message) => up.post(message));
       down.onmessage = (message) => host.receive(message);
       up.post({ hello: true });
       await new Promise<void>((resolve) => abort.signal.addEventListener("abort", () => resolve()));
@@ -153,6 +176,8 @@ class TabTransport implements Transport {
   /** Fulfilled when the host can see that this tab is there. */
   readonly #there: Promise<void>;
   #leave: () => void = () => {};
+  /** The host owes a sign of life. */
+  #asked = false;
 
   constructor(wire: Wire, url: string, token: string | undefined) {
     this.#wire = wire;
@@ -178,6 +203,7 @@ class TabTransport implements Transport {
   }
 
   open({ channels, cursor }: Context, sink: Sink): Attempt {
+    if (this.#asked) this.#wire.renew?.();
     const id = ++this.#count;
     const request = {
       from: this.#from,
@@ -186,12 +212,16 @@ class TabTransport implements Transport {
       host: this.#host,
     };
     this.#open.set(id, { sink, request, ready: false });
+    this.#asked = true;
     void this.#there.then(() => this.#open.has(id) && this.#wire.post(request));
     return {
       close: () => {
         if (this.#open.delete(id)) this.#wire.post({ from: this.#from, id, close: true });
       },
-      probe: () => this.#wire.post({ from: this.#from, id, ping: true }),
+      probe: () => {
+        this.#asked = true;
+        this.#wire.post({ from: this.#from, id, ping: true });
+      },
     };
   }
 
@@ -212,6 +242,7 @@ class TabTransport implements Transport {
     const open = to === this.#from ? this.#open.get(id!) : undefined;
     if (!open) return;
     open.ready = true;
+    this.#asked = false;
     open.sink.heard();
     if (take) void open.sink.take(take, cursor);
     if (ended) this.#end(id!, new TidewireError(ended.kind, ended.message, ended.code));
@@ -228,12 +259,12 @@ class TabTransport implements Transport {
 
 /** Serves tabs from one client. */
 export class Host {
-  readonly #client: Client;
+  readonly #client: FullClient;
   readonly #post: (message: Down) => void;
   readonly #feeds = new Map<string, Feed>();
   readonly #tabs = new Set<string>();
 
-  constructor(client: Client, post: (message: Down) => void) {
+  constructor(client: FullClient, post: (message: Down) => void) {
     this.#client = client;
     this.#post = post;
     client.on("error", () => {}); // each tab is told of its own
@@ -278,7 +309,7 @@ export class Host {
 
 /** What one attempt of a tab gets: all after its cursor, in order, for all its channels together. */
 class Feed {
-  readonly #client: Client;
+  readonly #client: FullClient;
   readonly #channels: readonly string[];
   readonly #send: (message: Pick<Down, "take" | "cursor" | "ended">) => void;
   readonly #abort = new AbortController();
@@ -290,7 +321,7 @@ class Feed {
   #waiting: Envelope[] = [];
 
   constructor(
-    client: Client,
+    client: FullClient,
     channels: readonly string[],
     cursor: string | undefined,
     send: (message: Pick<Down, "take" | "cursor" | "ended">) => void,
@@ -313,7 +344,9 @@ class Feed {
         gap: (gap: Gap) => this.#live(gap as unknown as Envelope),
         fail: ({ kind, message, code }) => this.#send({ ended: { kind, message, code } }),
       };
-      this.#leave.push(this.#client.follow(follower));
+      const link = this.#client.main;
+      link.follow(follower);
+      this.#leave.push(() => link.unfollow(follower));
     }
   }
 
@@ -323,7 +356,7 @@ class Feed {
   }
 
   async #start(): Promise<void> {
-    const id = this.#cursor ?? this.#client.cursor;
+    const id = this.#cursor ?? this.#client.main.position.cursor;
     this.#send({ take: [{ type: "ready", id, heartbeat: HEARTBEAT, timeout: TIMEOUT }] });
     try {
       if (this.#cursor) await this.#catchUp();
@@ -339,15 +372,15 @@ class Feed {
 
   /** All channels in one poll, so that the order is that of the log. */
   async #catchUp(): Promise<void> {
-    const { http } = this.#client;
+    const { http, patience } = this.#client;
     const { signal } = this.#abort;
     for (let more: boolean | undefined = true; more; ) {
       const query = (): Query => [
         ["channels", this.#channels.join()],
         ["cursor", this.#cursor!],
-        ["session", this.#client.session],
+        ["beside", this.#client.main.session],
       ];
-      const answer = await http.patiently(
+      const answer = await patience.with(
         () => poll({ http, query }, "/poll", { signal }),
         undefined,
         signal,
@@ -387,14 +420,14 @@ class Feed {
 
 /** Makes this SharedWorker the host of the tabs that connect to it. */
 export function serveTabs(scope: { onconnect: ((event: MessageEvent) => void) | null }): void {
-  let client: Client | undefined;
+  let client: FullClient | undefined;
   scope.onconnect = ({ ports }) => {
     const wire = portWire(ports[0]!);
     let host: Host | undefined;
     wire.onmessage = (message: Up) => {
       const { host: given } = message;
       if (!given && !client) throw refused("a tab has to say which server");
-      client ??= new Connected(given!.url, { token: given!.token });
+      client ??= new FullClient(given!.url, { token: given!.token });
       host ??= new Host(client, (down) => wire.post(down));
       host.receive(message);
     };

@@ -1,9 +1,10 @@
 import { check } from "./aborting.js";
 import { address } from "./address.js";
-import { Backoff } from "./backoff.js";
+import { backOff } from "./backoff.js";
 import type { Client } from "./client.js";
-import { closed } from "./closing.js";
+import { type Close, closed, closedBy } from "./closing.js";
 import type { Receipt } from "./envelope.js";
+import type { Environment } from "./environment.js";
 import { failureOf, refused, TidewireError } from "./errors.js";
 import { Sha256 } from "./sha256.js";
 import { credentialsInUrl } from "./transports/websocket.js";
@@ -55,7 +56,7 @@ export async function upload(
   file: Blob,
   options: UploadOptions = {},
 ): Promise<Receipt> {
-  const { environment: env } = client;
+  const { env } = client;
   const { signal, onProgress } = options;
   if (!env.WebSocket) throw refused("an upload needs a WebSocket");
   const sha256 = await digest(file, signal);
@@ -72,7 +73,7 @@ export async function upload(
     sha256,
     content_type: kind,
   };
-  const backoff = new Backoff(env.random);
+  const backoff = backOff(env.random);
   let most = -1;
   let end = env.now() + PATIENCE;
   const progress = (kept: number) => {
@@ -90,13 +91,13 @@ export async function upload(
       const failure = failureOf(error);
       const delay = backoff.next(failure.retry);
       if (failure.final || env.now() + delay > end) throw failure;
-      await client.http.pause(delay);
+      await pause(env, delay);
     }
   }
 }
 
 async function attempt(
-  { environment: env, http }: Client,
+  { env, http }: Client,
   file: Blob,
   announcement: { readonly upload: string },
   progress: (kept: number) => void,
@@ -117,8 +118,7 @@ async function attempt(
       socket.onmessage = ({ data }) => {
         const said = JSON.parse(data as string) as Answer;
         if (said.type === "close") {
-          const end = closed(said.code as number, said.reason ?? "", said.retry);
-          reject(said.retry === undefined ? refused(end.message, end.code) : end);
+          reject(closedBy(said as unknown as Close));
         } else if (said.upload !== announcement.upload && said.ref !== 1) {
           return;
         } else if (said.type === "error") {
@@ -131,7 +131,7 @@ async function attempt(
           progress(said.offset);
           if (said.number === undefined || sending) return;
           sending = true;
-          send(socket, file, said.number, said.offset, (ms) => http.pause(ms)).catch(reject);
+          send(socket, file, said.number, said.offset, (ms) => pause(env, ms)).catch(reject);
         }
       };
     });
@@ -162,6 +162,12 @@ async function send(
     if (socket.readyState !== 1) return; // whoever reads the answers is told
     socket.send(frame);
   }
+}
+
+function pause(env: Environment, ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    env.setTimeout(resolve, ms);
+  });
 }
 
 async function digest(file: Blob, signal: AbortSignal | undefined): Promise<string> {

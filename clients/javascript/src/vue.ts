@@ -1,7 +1,8 @@
 import { type MaybeRefOrGetter, onScopeDispose, type Ref, shallowRef, toValue, watch } from "vue";
-import type { Client, ClientState, SubscribeOptions } from "./client.js";
-import type { Message } from "./envelope.js";
+import type { ClientState } from "./client.js";
+import type { Delivery } from "./envelope.js";
 import type { TidewireError } from "./errors.js";
+import type { FullClient as Client, SubscribeOptions } from "./full/client.js";
 
 export interface UseChannelOptions extends SubscribeOptions {
   /** How many of the newest messages to keep; 100 if not given. */
@@ -10,7 +11,7 @@ export interface UseChannelOptions extends SubscribeOptions {
 
 export interface UseChannel<T> {
   /** The newest messages, oldest first. */
-  readonly messages: Readonly<Ref<readonly Message<T>[]>>;
+  readonly messages: Readonly<Ref<readonly Delivery<T>[]>>;
   readonly state: Readonly<Ref<ClientState>>;
   /** Why the channel does not come, if the server refuses it. */
   readonly error: Readonly<Ref<TidewireError | undefined>>;
@@ -22,12 +23,12 @@ export function useChannel<T = unknown>(
   channel: MaybeRefOrGetter<string>,
   { keep = 100, ...options }: UseChannelOptions = {},
 ): UseChannel<T> {
-  const messages = shallowRef<readonly Message<T>[]>([]);
+  const messages = shallowRef<readonly Delivery<T>[]>([]);
   const error = shallowRef<TidewireError>();
   watch(
     () => toValue(channel),
     (name, _, onCleanup) => {
-      let waiting: Message<T>[] = [];
+      let waiting: Delivery<T>[] = [];
       messages.value = [];
       error.value = undefined;
       const show = () => {
@@ -39,7 +40,7 @@ export function useChannel<T = unknown>(
       const subscription = client.subscribe<T>(
         name,
         (message) => {
-          if (waiting.push(message) === 1) client.environment.defer(() => current && show());
+          if (waiting.push(message) === 1) client.env.defer(() => current && show());
         },
         options,
       );

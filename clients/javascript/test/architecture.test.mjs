@@ -25,31 +25,29 @@ const MODULES = new Map(
 
 /** From the bottom to the top: a module imports only what stands before it. */
 const LAYERS = [
+  ["aborting", "backoff", "binary", "environment", "envelope", "errors", "lines", "sha256"],
   [
-    "aborting",
-    "backoff",
-    "binary",
-    "environment",
-    "envelope",
-    "errors",
-    "ledger",
-    "lines",
-    "position",
-    "sha256",
     "address",
+    "closing",
+    "credentials",
+    "eventstream",
+    "fragments",
+    "machine",
     "memory",
+    "position",
   ],
-  ["closing", "credentials", "eventstream", "fragments", "machine"],
-  ["http"],
-  ["transports/transport", "acknowledging", "outbox"],
+  ["http", "inbox"],
+  ["transports/transport", "link", "subscription"],
   ["transports/polling", "transports/websocket", "transports/sse"],
-  ["transports/eventsource", "transports/longpoll", "transports/shortpoll", "link"],
-  ["subscription"],
+  ["transports/eventsource", "transports/longpoll", "transports/shortpoll"],
   ["client"],
-  ["index", "tabs", "upload", "react", "vue"],
+  ["full/ledger", "full/patience"],
+  ["full/acknowledging", "full/outbox", "full/subscription"],
+  ["full/client"],
+  ["core", "index", "tabs", "upload", "react", "vue"],
   ["global"],
 ];
-const PURE = ["machine", "backoff", "position", "fragments", "ledger", "lines", "eventstream"];
+const PURE = ["machine", "backoff", "position", "fragments", "full/ledger", "lines", "eventstream"];
 
 describe("the architecture", () => {
   it("has a place for each module", () => {

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { beforeEach, describe, it } from "node:test";
+import { connect as connectCore } from "../dist/core.js";
+import { Ledger } from "../dist/full/ledger.js";
 import { connect, TidewireError } from "../dist/index.js";
-import { Ledger } from "../dist/ledger.js";
 import { answer, message, settle, World } from "./world.mjs";
 
 let world;
@@ -15,8 +16,8 @@ beforeEach(() => {
 });
 
 /** A client that polls; `on[path]` answers each request of a path, or is a list of answers. */
-function client(options = {}) {
-  return connect("https://x.test", {
+function client(options = {}, make = connect) {
+  return make("https://x.test", {
     transports: ["poll"],
     environment: world.environment({
       fetch: async (url, init) => {
@@ -600,56 +601,76 @@ describe("for await", () => {
   });
 });
 
-describe("the client", () => {
-  it("hears the channels that it was given", async () => {
-    on["/poll"] = [page([], "c0"), page([message(1)], "c1")];
-    const one = client({ channels: ["news"] });
-    const got = [];
-    one.on("message", ({ data }) => got.push(data));
-    await world.pass(3_000);
-    assert.deepEqual(got, [1]);
-    await one.close();
-  });
-
-  it("a handler that throws does not keep the others from theirs", async () => {
-    on["/poll"] = [page([], "c0"), page([message(1)], "c1")];
-    const one = client();
-    const [got, errors] = [[], []];
-    one.on("error", (error) => errors.push(error.message));
-    one.subscribe("news", () => {
-      throw new Error("mine");
+for (const [title, make] of [
+  ["the client", connect],
+  ["the core", connectCore],
+]) {
+  describe(title, () => {
+    it("hears the channels that it was given", async () => {
+      on["/poll"] = [page([], "c0"), page([message(1)], "c1")];
+      const one = client({ channels: ["news"] }, make);
+      const got = [];
+      one.on("message", ({ data }) => got.push(data));
+      await world.pass(3_000);
+      assert.deepEqual(got, [1]);
+      await one.close();
     });
-    one.subscribe("news", ({ seq }) => got.push(seq));
-    await world.pass(3_000);
-    assert.deepEqual([got, errors], [[1], ["mine"]]);
-    await one.close();
+
+    it("a handler that throws does not keep the others from theirs", async () => {
+      on["/poll"] = [page([], "c0"), page([message(1)], "c1")];
+      const one = client({}, make);
+      const [got, errors] = [[], []];
+      one.on("error", (error) => errors.push(error.message));
+      one.subscribe("news", () => {
+        throw new Error("mine");
+      });
+      one.subscribe("news", ({ seq }) => got.push(seq));
+      await world.pass(3_000);
+      assert.deepEqual([got, errors], [[1], ["mine"]]);
+      await one.close();
+    });
+
+    it("tells its states", async () => {
+      on["/poll"] = [page([], "c0")];
+      const one = client({}, make);
+      const states = [];
+      one.on("state", ({ status }) => states.push(status));
+      assert.equal(one.state.status, "idle");
+      one.subscribe("news", () => {});
+      await world.pass(3_000);
+      await one.close();
+      assert.deepEqual(states, ["connecting", "live", "waiting", "closed"]);
+      assert.equal(world.timers, 0);
+    });
+
+    it("a signal closes it", async () => {
+      on["/poll"] = () => page([], "c0");
+      const abort = new AbortController();
+      const one = client({ signal: abort.signal }, make);
+      one.subscribe("news", () => {});
+      await settle();
+      abort.abort();
+      await world.pass(100);
+      assert.equal(one.state.status, "closed");
+    });
+
+    it("a transport that there is not is a mistake", () => {
+      assert.throws(() => client({ transports: ["carrier-pigeon"] }, make), TypeError);
+    });
+  });
+}
+
+describe("what only the client has, and the core has not", () => {
+  it("EventSource", () => {
+    const options = { transports: ["eventsource"] };
+    assert.equal(client(options).state.status, "idle");
+    assert.throws(() => client(options, connectCore), TypeError);
   });
 
-  it("tells its states", async () => {
-    on["/poll"] = [page([], "c0")];
-    const one = client();
-    const states = [];
-    one.on("state", ({ status }) => states.push(status));
-    assert.equal(one.state.status, "idle");
-    one.subscribe("news", () => {});
-    await world.pass(3_000);
-    await one.close();
-    assert.deepEqual(states, ["connecting", "live", "waiting", "closed"]);
-    assert.equal(world.timers, 0);
-  });
-
-  it("a signal closes it", async () => {
-    on["/poll"] = () => page([], "c0");
-    const abort = new AbortController();
-    const one = client({ signal: abort.signal });
-    one.subscribe("news", () => {});
-    await settle();
-    abort.abort();
-    await world.pass(100);
-    assert.equal(one.state.status, "closed");
-  });
-
-  it("a transport that there is not is a mistake", () => {
-    assert.throws(() => client({ transports: ["carrier-pigeon"] }), TypeError);
+  it("the past, publishing, consumers", () => {
+    const core = client({}, connectCore);
+    for (const name of ["channel", "publish", "ack", "history", "presence"]) {
+      assert.equal(core[name], undefined, name);
+    }
   });
 });

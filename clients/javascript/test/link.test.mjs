@@ -3,7 +3,7 @@ import { beforeEach, describe, it } from "node:test";
 import { Credentials } from "../dist/credentials.js";
 import { TidewireError } from "../dist/errors.js";
 import { Http } from "../dist/http.js";
-import { Link } from "../dist/link.js";
+import { link as newLink } from "../dist/link.js";
 import { CLIMB_AFTER, HEAD_START } from "../dist/machine.js";
 import { Memory } from "../dist/memory.js";
 import { message, Scripted, settle, World } from "./world.mjs";
@@ -44,17 +44,16 @@ class Reader {
 function open(terms = {}) {
   const env = world.environment();
   const http = new Http(env, "http://x", new Credentials(env, {}));
-  return new Link({
+  const host = {
     env,
     http,
     memory: new Memory(env, "http://x"),
-    transports: [better, worse],
-    terms,
-    events: [],
-    onState: (state) => states.push(state),
-    onMove: () => {},
-    onLeave: () => {},
-  });
+    changed: () => states.push(opened.state),
+    moved: () => {},
+    leaving: () => {},
+  };
+  const opened = newLink(host, [better, worse], terms);
+  return opened;
 }
 
 beforeEach(() => {
@@ -80,6 +79,22 @@ async function again() {
   await world.pass(1_000);
   await better.last.ready("c0");
 }
+
+describe("a refusal", () => {
+  it("of all that is wanted now, while the connection has what was wanted before", async () => {
+    const [news, wrong] = [await live(), new Reader("wrong")];
+    link.unfollow(news);
+    link.follow(wrong);
+    await settle();
+    better.last.sink.ended(new TidewireError("refused", "no such channel", "invalid_channel"));
+    await world.pass(5_000);
+    assert.equal(wrong.error.code, "invalid_channel");
+    assert.deepEqual(
+      better.attempts.map(({ closed }) => closed),
+      [true, true],
+    );
+  });
+});
 
 describe("exactness", () => {
   it("messages come in order, once", async () => {
@@ -462,9 +477,9 @@ describe("being gentle", () => {
     const env = world.environment({ now: () => performance.now() });
     const http = new Http(env, "http://x", new Credentials(env, {}));
     const memory = new Memory(env, "http://x");
-    const options = { env, http, memory, transports: [better], terms: {}, events: [] };
     const ignore = () => {};
-    link = new Link({ ...options, onState: ignore, onMove: ignore, onLeave: ignore });
+    const host = { env, http, memory, changed: ignore, moved: ignore, leaving: ignore };
+    link = newLink(host, [better], {});
     const reader = new Reader();
     let turns = 0;
     reader.message = ({ seq }) => {

@@ -1,5 +1,5 @@
 /** Drives the machine with a clock of its own, and writes down what it wants. */
-import { Machine } from "../dist/machine.js";
+import { machine } from "../dist/machine.js";
 
 const WATCH = {
   websocket: "ask",
@@ -27,7 +27,7 @@ export class Rig {
     { remembered = null, draw = () => 0.5 } = {},
   ) {
     const candidates = names.map((name) => ({ name, watch: WATCH[name] }));
-    this.machine = new Machine(candidates, remembered, draw);
+    this.machine = machine(candidates, remembered, draw);
   }
 
   get state() {
@@ -108,7 +108,7 @@ export class Rig {
 
   /** Live on this transport, the only one that gets through. */
   liveOn(transport) {
-    if (this.machine.phase === "idle") this.send("start");
+    if (!this.opened.length) this.send("start");
     for (let i = 0; i < 10 && !this.names.includes(transport); i++) this.ended(this.names[0]);
     return this.ready(transport);
   }

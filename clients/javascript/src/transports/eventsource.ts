@@ -4,18 +4,10 @@ import { parse } from "./sse.js";
 import { type Context, FRAGMENTS, type Sink, type Transport } from "./transport.js";
 import { credentialsInUrl } from "./websocket.js";
 
-const CONTROL = [
-  "message",
-  "tidewire.ready",
-  "tidewire.gap",
-  "tidewire.close",
-  "tidewire.fragment",
-];
+/** No names of events: an `EventSource` hears only those that it listens for. */
+const NAMELESS = ["named", "false"] as const;
 
-/**
- * Server-Sent Events by the browser's own `EventSource`, for where `fetch` cannot stream. It hears
- * named events only if it listens for their names, which are to be given as `events`.
- */
+/** Server-Sent Events by the browser's own `EventSource`, for where `fetch` cannot stream. */
 export const eventsource: Transport = {
   name: "eventsource",
   watch: "deaf",
@@ -41,7 +33,7 @@ export const eventsource: Transport = {
 };
 
 async function connect(
-  { env, http, query, events }: Context,
+  { env, http, query }: Context,
   sink: Sink,
   end: (error: unknown) => void,
   closed: () => boolean,
@@ -49,9 +41,9 @@ async function connect(
   const shown = await credentialsInUrl(http, await http.credentials.token());
   if (closed()) return undefined;
   const source = new env.EventSource!(
-    address(http.base, "/sse", [...shown, ...query(), FRAGMENTS]),
+    address(http.base, "/sse", [...shown, ...query(), FRAGMENTS, NAMELESS]),
   );
-  const take = ({ data }: MessageEvent<string>) => {
+  source.onmessage = ({ data }: MessageEvent<string>) => {
     if (closed()) return;
     sink.heard();
     try {
@@ -60,7 +52,6 @@ async function connect(
       end(error);
     }
   };
-  for (const name of [...CONTROL, ...events]) source.addEventListener(name, take);
   // It would come back by itself, with its old address: when and how is not for it to say.
   source.onerror = () => end(new TidewireError("cut", "the stream ended, or there was none"));
   return source;

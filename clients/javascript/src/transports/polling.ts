@@ -1,7 +1,7 @@
 import { check } from "../aborting.js";
 import type { Envelope } from "../envelope.js";
-import { failureOf, TidewireError } from "../errors.js";
-import { json, type RequestOptions } from "../http.js";
+import { failureOf } from "../errors.js";
+import { foreign, json, type RequestOptions } from "../http.js";
 import { type Attempt, type Context, FRAGMENTS, type Sink } from "./transport.js";
 
 /** What a poll is answered. */
@@ -16,6 +16,8 @@ export interface Answer {
   readonly etag?: string | null;
 }
 
+const NOTHING: Answer = { messages: [], gaps: [], cursor: undefined };
+
 /** One request of `/poll` or `/longpoll`. */
 export function poll(
   { http, query }: Pick<Context, "http" | "query">,
@@ -28,12 +30,12 @@ export function poll(
     const etag = answer.headers.get("ETag");
     if (answer.status !== 200) {
       // A 204 of somebody else has no cursor.
-      if (answer.status === 204 && !cursor) throw new TidewireError("alien", "an answer of nobody");
-      return { messages: [], gaps: [], cursor, etag };
+      if (answer.status === 204 && !cursor) throw foreign(answer);
+      return { ...NOTHING, cursor, etag };
     }
     const body = await json<Answer>(answer);
     if (!Array.isArray(body.messages) || typeof body.cursor !== "string") {
-      throw new TidewireError("alien", "this is not a Tidewire answer");
+      throw foreign(answer);
     }
     return { ...body, gaps: body.gaps ?? [], etag };
   });
@@ -54,10 +56,10 @@ export function polling(
   const run = async () => {
     const asked = context.cursor();
     let answer = await poll(context, "/poll", { signal });
-    void sink.take([{ type: "ready", id: asked ?? answer.cursor }]);
+    const id = asked ?? answer.cursor;
+    void sink.take([{ type: "ready", id }]);
     // Another transport may have gone on meanwhile: then this answer has shown what it had to.
-    if (context.cursor() !== (asked ?? answer.cursor))
-      answer = { ...answer, messages: [], gaps: [], cursor: undefined, etag: null, more: true };
+    if (context.cursor() !== id) answer = { ...NOTHING, interval: answer.interval, more: true };
     for (;;) {
       check(signal);
       sink.heard();

@@ -1,11 +1,12 @@
 import { check } from "../aborting.js";
 import { type Envelope, isEnvelope } from "../envelope.js";
-import { failureOf, refused, TidewireError } from "../errors.js";
+import { alien, failureOf, refused, TidewireError } from "../errors.js";
 import { EventStream } from "../eventstream.js";
-import { alien, EVENT_STREAM, isOfType } from "../http.js";
+import { foreign, isOfType } from "../http.js";
 import { READY_WITHIN } from "../machine.js";
 import { type Context, FRAGMENTS, type Sink, type Transport } from "./transport.js";
 
+const EVENT_STREAM = "text/event-stream";
 /** Bytes that are decoded at once. */
 const PIECE = 16_384;
 /** Ms that decoding may take until the page has a turn. */
@@ -22,9 +23,10 @@ export const sse: Transport = {
     const stream = new EventStream();
     follow(context, sink, stream, abort.signal).catch((error) => {
       if (!abort.signal.aborted) {
-        const { kind, message, code, retry = stream.retry } = failureOf(error);
+        const failure = failureOf(error);
+        failure.retry ??= stream.retry;
         abort.abort();
-        sink.ended(new TidewireError(kind, message, code, retry));
+        sink.ended(failure);
       }
     });
     return { close: () => abort.abort() };
@@ -42,11 +44,12 @@ async function follow(
     headers: { Accept: EVENT_STREAM },
     signal,
     timeout: READY_WITHIN,
+    streamed: true,
   };
   const answer = await http.call("GET", "/sse", options, (answer) => answer);
   if (answer.status === 204) throw refused("the server has no stream there");
-  if (!isOfType(answer, EVENT_STREAM)) throw alien(answer);
-  if (!answer.body) throw new TidewireError("alien", "answers cannot be streamed here");
+  if (!isOfType(answer, EVENT_STREAM)) throw foreign(answer);
+  if (!answer.body) throw alien("an answer in one piece");
   const reader = answer.body.getReader();
   let end = env.now() + SLICE;
   for (;;) {
@@ -56,7 +59,7 @@ async function follow(
     sink.heard();
     for (let at = 0; at < value.length; at += PIECE) {
       const events = stream.feed(value.subarray(at, at + PIECE));
-      if (events.length > 0) await sink.take(events.map(({ data }) => parse(data)));
+      if (events.length > 0) await sink.take(events.map(parse));
       // Chunks that are there already come without a turn for the page in between.
       if (env.now() > end) {
         await new Promise<void>((resolve) => env.defer(resolve));
@@ -72,5 +75,5 @@ export function parse(text: string): Envelope {
     const envelope: unknown = JSON.parse(text);
     if (isEnvelope(envelope)) return envelope;
   } catch {}
-  throw new TidewireError("alien", "this is not a Tidewire envelope");
+  throw alien("an event without type");
 }

@@ -24,7 +24,7 @@ export interface Transport {
 export interface Attempt {
   close(): void;
   /** Asks for a sign of life. */
-  probe?(): void;
+  probe?(): unknown;
   /** The page is seen again. */
   wake?(): void;
 }
@@ -39,8 +39,6 @@ export interface Context {
   cursor(): string | undefined;
   readonly channels: readonly string[];
   readonly consumer: string | undefined;
-  /** Names of events that an `EventSource` has to listen for. */
-  readonly events: readonly string[];
 }
 
 /** Where an attempt brings what it gets. */

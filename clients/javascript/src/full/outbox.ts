@@ -1,9 +1,10 @@
-import { check, reasonOf } from "./aborting.js";
-import { bytesOf, toBase64 } from "./binary.js";
-import type { Receipt } from "./envelope.js";
-import type { Environment } from "./environment.js";
-import { failureOf, refused, TidewireError } from "./errors.js";
-import { type Http, json } from "./http.js";
+import { check, reasonOf } from "../aborting.js";
+import { bytesOf, toBase64 } from "../binary.js";
+import type { Receipt } from "../envelope.js";
+import type { Environment } from "../environment.js";
+import { alien, failureOf, refused, type TidewireError } from "../errors.js";
+import { type Http, json } from "../http.js";
+import type { Patience } from "./patience.js";
 
 /** Publishes that wait, at most, unless told otherwise. */
 export const MOST_WAITING = 1_000;
@@ -37,6 +38,7 @@ interface Waiting {
  */
 export class Outbox {
   readonly #http: Http;
+  readonly #patience: Patience;
   readonly #connected: () => Promise<void>;
   readonly #most: number;
   /** No other outbox has it, so that no two publishes have the same key. */
@@ -46,8 +48,15 @@ export class Outbox {
   #sending = false;
 
   /** `connected` ends when it is worth trying. */
-  constructor(env: Environment, http: Http, connected: () => Promise<void>, most = MOST_WAITING) {
+  constructor(
+    env: Environment,
+    http: Http,
+    patience: Patience,
+    connected: () => Promise<void>,
+    most = MOST_WAITING,
+  ) {
     this.#http = http;
+    this.#patience = patience;
     this.#connected = connected;
     this.#most = most;
     const part = () => env.random().toString(36).slice(2);
@@ -104,10 +113,10 @@ export class Outbox {
     const many = batch.length > 1;
     const body = many ? `{"messages":[${bodies}]}` : bodies;
     const post = () => this.#http.call("POST", "/publish", { body }, json<Receipt & Results>);
-    const answer = await this.#http.patiently(async () => {
+    const answer = await this.#patience.with(async () => {
       const answer = await post();
       const receipts = many ? answer.results : [answer];
-      if (receipts?.length !== batch.length) throw new TidewireError("alien", "no receipts");
+      if (receipts?.length !== batch.length) throw alien("no receipts");
       return receipts;
     }, WINDOW);
     batch.forEach(({ resolve }, i) => {

@@ -1,7 +1,8 @@
-import type { Query } from "./address.js";
-import { failureOf, refused, type TidewireError } from "./errors.js";
-import { type Http, nothing } from "./http.js";
+import type { Query } from "../address.js";
+import { failureOf, refused, type TidewireError } from "../errors.js";
+import { type Http, nothing } from "../http.js";
 import { type Due, Ledger } from "./ledger.js";
+import type { Patience } from "./patience.js";
 
 /** Ms after which what is finished is told. */
 const EVERY = 100;
@@ -11,13 +12,20 @@ const TOO_MANY_SINGLES = "too_many_single_acks";
 /** What one consumer has finished with is told to the server soon, and safely tried again. */
 export class Acknowledger {
   readonly #http: Http;
+  readonly #patience: Patience;
   readonly #consumer: string;
   readonly #failed: (error: TidewireError) => void;
   readonly #ledger = new Ledger();
   #telling: Promise<void> | undefined;
 
-  constructor(http: Http, consumer: string, failed: (error: TidewireError) => void) {
+  constructor(
+    http: Http,
+    patience: Patience,
+    consumer: string,
+    failed: (error: TidewireError) => void,
+  ) {
     this.#http = http;
+    this.#patience = patience;
     this.#consumer = consumer;
     this.#failed = failed;
   }
@@ -56,11 +64,11 @@ export class Acknowledger {
   }
 
   async #tell(after: number): Promise<void> {
-    if (after) await this.#http.pause(after, true);
+    if (after) await this.#patience.pause(after, true);
     for (let due = this.#ledger.due(); due; due = this.#ledger.due()) {
       const telling = due;
       try {
-        await this.#http.patiently(() => this.#send(telling));
+        await this.#patience.with(() => this.#send(telling));
       } catch (error) {
         // Single ones are taken again once the oldest open message is finished with.
         if (failureOf(error).code === TOO_MANY_SINGLES) return;
