@@ -282,13 +282,13 @@ class Hub:
                 self._fetch(message, audiences)
                 audiences = None
             unsent.popleft()
-            size += message.size
             self.position = message.id
             if audiences is None:
                 if message.channel in self._listeners:
                     self.messages -= 1  # it is the servers' own
                     self._early.append(partial(self._listeners.hear, message))
                 continue
+            size += message.size
             for audience in audiences:
                 share = shares.get(audience)
                 if share is None:

@@ -70,33 +70,34 @@ class Recent:
         """Take in the log's next messages, in id order."""
         order, windows, newest = self._order, self._windows, self._newest
         for message in messages:
-            channel = message.channel
+            channel, id = message.channel, message.id
             order.append(message)
             window = windows.get(channel)
             if window is None:
                 window = windows[channel] = Window()
             window.append(message)
-            newest[channel] = (message.id, message.time)
+            newest[channel] = (id, message.time)
             if not message.data:
-                (self._traced if message.gap is None else self._purged)[channel] = message.id
+                (self._traced if message.gap is None else self._purged)[channel] = id
             self._bytes += message.size
-            self.head = message.id
+            self.head = id
         while len(order) > self._most or self._bytes > self._max_bytes:
             self._drop_oldest()
         self._bound_channels()
 
     def _drop_oldest(self) -> None:
         message = self._order.popleft()
-        window = self._windows[message.channel]
+        channel = message.channel
+        window = self._windows[channel]
         window.drop_oldest()
-        if not window:
-            del self._windows[message.channel]
+        if not window.count:
+            del self._windows[channel]
         self._bytes -= message.size
         self.floor = message.id
         if not message.data:
             for ids in (self._purged, self._traced):
-                if ids.get(message.channel) == message.id:
-                    del ids[message.channel]
+                if ids.get(channel) == message.id:
+                    del ids[channel]
         message.forget_forms()
 
     def forget_below(self, id: int) -> None:

@@ -34,12 +34,14 @@ class _Channel:
         "newest_version",
         "next_withdrawal",
         "seq",
+        "size",
         "version",
         "window",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
         self.window = Window()
+        self.size = size  # messages that are kept
         self.seq = 0
         self.last_id = 0
         self.last_time = 0
@@ -100,7 +102,7 @@ class MemoryEngine:
         for draft in drafts:
             channel = self._channels.get(draft.channel)
             if channel is None:
-                channel = self._channels[draft.channel] = _Channel()
+                channel = self._new_channel(draft.channel)
             if draft.key is not None or draft.version is not None:
                 earlier = self._earlier_receipt(channel, draft, now)
                 if earlier is not None:
@@ -121,6 +123,10 @@ class MemoryEngine:
         future.set_result(receipts)
         return future
 
+    def _new_channel(self, name: str) -> _Channel:
+        channel = self._channels[name] = _Channel(self.namespaces.retention(name).size)
+        return channel
+
     def _accept(self, channel: _Channel, draft: Draft, now_us: int, now_ms: int) -> Message:
         name = draft.channel
         self._last_id = id = now_us if now_us > self._last_id else self._last_id + 1
@@ -136,7 +142,7 @@ class MemoryEngine:
             channel.next_withdrawal = min(channel.next_withdrawal or expires, expires)
         window = channel.window
         window.append(message)
-        if len(window) > self.namespaces.retention(name).size:
+        if window.count > channel.size:
             channel.discarded = window.drop_oldest().id
         return message
 
@@ -159,7 +165,7 @@ class MemoryEngine:
             self.drops["key"] += 1
 
     def purge(self, channel: str, *, forget: bool) -> Future[Receipt]:
-        known = self._channels.setdefault(channel, _Channel())
+        known = self._channels.get(channel) or self._new_channel(channel)
         now_us = int(self._clock() * 1_000_000)
         self._last_id = id = max(now_us, self._last_id + 1)
         known.window = Window()

@@ -18,18 +18,20 @@ class Window:
     A deque would do that too, but is searched in linear time.
     """
 
-    __slots__ = ("_first", "_messages")
+    __slots__ = ("_first", "_messages", "count")
 
     def __init__(self) -> None:
+        self.count = 0  # of the messages that are here: read for each that is published
         self._messages: list[Message] = []
         self._first = 0
 
     def __len__(self) -> int:
-        return len(self._messages) - self._first
+        return self.count
 
     def append(self, message: Message) -> None:
         """Add a message newer than all that are here."""
         self._messages.append(message)
+        self.count += 1
 
     @property
     def oldest(self) -> Message:
@@ -43,7 +45,7 @@ class Window:
 
     def from_end(self, count: int) -> Message | None:
         """The message that has *count* - 1 newer ones, if so many are here."""
-        return self._messages[-count] if 0 < count <= len(self) else None
+        return self._messages[-count] if 0 < count <= self.count else None
 
     def last_before(self, id: int) -> Message | None:
         """The newest message whose id is below *id*."""
@@ -61,6 +63,7 @@ class Window:
         # The slot stays until the next compaction; what it held must not.
         self._messages[first] = _DROPPED
         self._first = first = first + 1
+        self.count -= 1
         if first >= _COMPACT and first * 2 >= len(self._messages):
             del self._messages[:first]
             self._first = 0
@@ -74,6 +77,7 @@ class Window:
         last = self._messages[index - 1]
         del self._messages[:index]
         self._first = 0
+        self.count = len(self._messages)
         return last
 
     def withdraw(self, now_ms: int) -> int:
