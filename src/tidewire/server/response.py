@@ -21,6 +21,8 @@ from tidewire.transports.polling import http_date
 STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
+_LENGTHS = tuple(b"Content-Length: %d\r\n" % size for size in range(1024))
+"""Those of most answers."""
 JSON = b"Content-Type: application/json\r\n"
 NO_SNIFF = b"X-Content-Type-Options: nosniff\r\n"
 
@@ -28,17 +30,18 @@ NO_SNIFF = b"X-Content-Type-Options: nosniff\r\n"
 class Date:
     """The ``Date`` header, made once a second."""
 
-    __slots__ = ("_line", "_second")
+    __slots__ = ("_begins", "_ends", "_line")
 
     def __init__(self) -> None:
-        self._second = 0
+        self._begins = self._ends = 0.0
         self._line = b""
 
     def line(self) -> bytes:
         """The header line for now."""
-        second = int(time.time())
-        if second != self._second:
-            self._second = second
+        now = time.time()
+        if not self._begins <= now < self._ends:  # clocks are set back, too
+            second = int(now)
+            self._begins, self._ends = float(second), second + 1.0
             self._line = f"Date: {http_date(second)}\r\n".encode()
         return self._line
 
@@ -50,15 +53,20 @@ def answer(
     status: int, headers: bytes, body: bytes, *, keep_alive: bool, head: bool = False
 ) -> bytes:
     """A whole HTTP/1.1 answer. *headers* are complete lines; *head* leaves the body out."""
-    length = b"" if status in (204, 304) or status < 200 else b"Content-Length: %d\r\n" % len(body)
-    return b"%b%b%b%b%b\r\n%b" % (
-        STATUS_LINES[status],
-        date.line(),
-        headers,
-        length,
-        b"" if keep_alive else b"Connection: close\r\n",
-        b"" if head else body,
+    return b"".join(
+        (
+            STATUS_LINES[status],
+            date.line(),
+            headers,
+            b"" if status in (204, 304) or status < 200 else _length(len(body)),
+            b"\r\n" if keep_alive else b"Connection: close\r\n\r\n",
+            b"" if head else body,
+        )
     )
+
+
+def _length(size: int) -> bytes:
+    return _LENGTHS[size] if size < len(_LENGTHS) else b"Content-Length: %d\r\n" % size
 
 
 class ProblemDocument(msgspec.Struct, omit_defaults=True):
