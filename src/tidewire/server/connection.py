@@ -190,11 +190,8 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.stream is not None:
             self.stream.feed(data)
-        else:
-            self._read(data)
-
-    def _read(self, data: bytes) -> None:
-        """Take in bytes of requests; handle each that they complete if its turn has come."""
+            return
+        # Bytes of requests: each that they complete is handled if its turn has come.
         reader = self._reader
         if reader is None:
             limit = self.app.body_limit if self.refused is None else self._refuse_body
@@ -351,7 +348,8 @@ class Connection(asyncio.Protocol):
             self.write(answer(status, headers, body, keep_alive=keep_alive, head=True))
             self.write(body)
         self.current = self.pending = None
-        self._leave()
+        if self.stay is not None or self.proxied:
+            self._leave()
         if not keep_alive:
             self._queue = None
             self.close()

@@ -77,8 +77,8 @@ class RequestReader:
         "_done",
         "_head",
         "_headers",
-        "_held",
         "_held_at",
+        "_held_bytes",
         "_known",
         "_known_head",
         "_known_size",
@@ -93,6 +93,7 @@ class RequestReader:
         "_trailer",
         "_unfinished",
         "failure",
+        "held",
         "rest",
         "state",
         "wants_continue",
@@ -106,12 +107,14 @@ class RequestReader:
         self.rest: bytes | None = None
         #: The client waits for 100 (Continue) before it sends the body.
         self.wants_continue = False
+        #: Bytes wait for ``go_on``, because there were many requests in those before.
+        self.held = False
         self._limits = limits
         self._body_limit_of = body_limit
         self._parser = httptools.HttpRequestParser(self)
         self._refused = False  # the body is read of a request that wishes for another protocol
         self._done: list[Request] = []
-        self._held = b""
+        self._held_bytes = b""
         self._held_at = 0
         self._most_unfinished = limits.head_size + limits.target_size
         # The message that is being read
@@ -129,11 +132,6 @@ class RequestReader:
         self._known: Request | None = None
         self._known_head = b""
         self._known_size = 0
-
-    @property
-    def held(self) -> bool:
-        """Whether bytes wait for ``go_on``, because there were many requests in those before."""
-        return self._held_at < len(self._held)
 
     def feed(self, data: bytes) -> Sequence[Request]:
         """Take in bytes; return the requests that they complete, in order.
@@ -166,13 +164,16 @@ class RequestReader:
 
     def hold(self, data: bytes) -> None:
         """Keep bytes for ``go_on``."""
-        self._held = self._held[self._held_at :] + data
-        self._held_at = 0
+        self._hold(self._held_bytes[self._held_at :] + data, 0)
+
+    def _hold(self, data: bytes, at: int) -> None:
+        self._held_bytes, self._held_at = data, at
+        self.held = at < len(data)
 
     def go_on(self) -> Sequence[Request]:
         """Take in what was ``held``, or some of it."""
-        data, at = self._held, self._held_at
-        self._held, self._held_at = b"", 0
+        data, at = self._held_bytes, self._held_at
+        self._hold(b"", 0)
         return () if self._is_spent() else self._read(data, at)[0]
 
     def _read(self, data: bytes, at: int) -> tuple[list[Request], bool]:
@@ -212,7 +213,7 @@ class RequestReader:
                 return False
             begin += len(piece)
             if len(self._done) >= AT_ONCE and begin < len(data):
-                self._held, self._held_at = data, begin
+                self._hold(data, begin)
                 return False
         return True
 
