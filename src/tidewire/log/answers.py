@@ -21,9 +21,16 @@ class Answers:
         self._waiting: deque[tuple[Future[Any], Callable[[Any], None]]] = deque()
         self._listens = False  # to the first of them
 
+    def is_next(self, future: Future[Any]) -> bool:
+        """Whether *future* is done and all before it: what ``when_done`` would call back at once.
+
+        Who asks first need not make a callback for it.
+        """
+        return future.done() and not self._waiting
+
     def when_done(self, future: Future[T], callback: Callable[[Future[T]], None]) -> None:
         """Call *callback* with *future* when it is done, and all before it: at once if they are."""
-        if future.done() and not self._waiting:
+        if self.is_next(future):
             callback(future)
             return
         self._waiting.append((future, callback))

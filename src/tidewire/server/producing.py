@@ -51,8 +51,11 @@ def publish(app: App, request: Request, connection: Connection) -> None:
             request.caller, "publish", dict.fromkeys(draft.channel for draft in drafts)
         )
     future = app.hub.engine.append(drafts)
-    answer = partial(_published, app, request, connection, many)
-    app.hub.answers.when_done(future, answer)
+    if app.hub.answers.is_next(future):
+        _published(app, request, connection, many, future)
+    else:
+        answer = partial(_published, app, request, connection, many)
+        app.hub.answers.when_done(future, answer)
 
 
 def _draft_of_query(app: App, request: Request) -> Draft:

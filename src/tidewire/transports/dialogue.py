@@ -193,8 +193,11 @@ class Dialogue:
         # Publishes wait for no answer: the engine keeps their order, and groups them.
         future = self.hub.engine.append(drafts)
         listed = many is not None or is_for_many(command)
-        answer = self.under_way(partial(self._published, command.ref, listed))
-        self.hub.answers.when_done(future, answer)
+        if self.hub.answers.is_next(future):
+            self._published(command.ref, listed, future)
+        else:
+            answer = self.under_way(partial(self._published, command.ref, listed))
+            self.hub.answers.when_done(future, answer)
 
     def under_way(self, answer: Callable[[Future[T]], None]) -> Callable[[Future[T]], None]:
         """*answer*, to be called when a future is done; later commands do not wait for that."""
