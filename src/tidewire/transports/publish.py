@@ -287,7 +287,8 @@ def drafts_of_json(body: bytes, limits: Limits) -> tuple[list[Draft], bool]:
     """
     check_depth(body, limits.json_depth)
     try:
-        str(body, "utf-8")
+        if not body.isascii():
+            str(body, "utf-8")
         wanted = _decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"the body is not a publication: {error}") from None
