@@ -8,6 +8,8 @@ import socket
 import struct
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from tests.listening import HOST, Listener
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -46,25 +48,25 @@ class TcpProxy:
     def __init__(self, target: tuple[str, int], *, receive_buffer: int | None = None) -> None:
         self.target = target
         self._receive_buffer = receive_buffer
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._listener = Listener(self._accepted)
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._listener.port
 
     @property
     def url(self) -> str:
         """Where clients reach the proxy."""
-        host, port = self._server.sockets[0].getsockname()
-        return f"http://{host}:{port}"
+        return f"http://{HOST}:{self.port}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        await self._listener.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Stop listening and drop all connections."""
-        self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
+        await self._listener.close()
 
     async def dial(self) -> Peer:
         """A new connection to the target."""
@@ -74,27 +76,20 @@ class TcpProxy:
         connection.setblocking(False)
         try:
             await asyncio.get_running_loop().sock_connect(connection, self.target)
-        except OSError:
+        except BaseException:  # it may be cancelled: the proxy stops
             connection.close()
             raise
         limit = self._receive_buffer or CHUNK
         return Peer(*await asyncio.open_connection(sock=connection, limit=limit))
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        server = None
-        try:
-            # Cancelled when the proxy stops; asyncio's streams would log that as an error.
-            with contextlib.suppress(OSError, asyncio.CancelledError):
-                server = await self.dial()
+    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            server = await self.dial()
+            try:
                 await self.serve(Peer(reader, writer), server)
-        finally:
-            self._tasks.discard(task)
-            writer.transport.abort()
-            if server is not None:
+            finally:
                 server.writer.transport.abort()
+        writer.transport.abort()
 
     async def serve(self, client: Peer, server: Peer) -> None:
         """Carry one connection; both sides are dropped when this returns."""

@@ -7,6 +7,8 @@ import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from tests.listening import Listener
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -63,11 +65,6 @@ class KeyServer:
 async def key_server(tls: ssl.SSLContext | None = None) -> AsyncIterator[KeyServer]:
     """A server on a free port of the loopback interface."""
     server = KeyServer()
-    listening = await asyncio.start_server(server.answer, "127.0.0.1", 0, ssl=tls)
-    port = listening.sockets[0].getsockname()[1]
-    server.url = f"{'https' if tls else 'http'}://localhost:{port}/keys"
-    try:
-        async with listening:
-            yield server
-    finally:
-        server.release()
+    async with Listener(server.answer, tls=tls) as listener:
+        server.url = f"{'https' if tls else 'http'}://localhost:{listener.port}/keys"
+        yield server

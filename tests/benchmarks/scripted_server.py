@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from benchmarks.loadgen import wire
+from tests.listening import HOST, Listener
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -130,8 +131,6 @@ async def scripted(
 ) -> AsyncIterator[ScriptedServer]:
     """A running `ScriptedServer`."""
     server = ScriptedServer(messages, scripts)
-    listener = await asyncio.start_server(server.handle, "127.0.0.1", 0)
-    host, port = listener.sockets[0].getsockname()
-    server.url = f"http://{host}:{port}"
-    async with listener:
+    async with Listener(server.handle) as listener:
+        server.url = f"http://{HOST}:{listener.port}"
         yield server

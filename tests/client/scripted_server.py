@@ -13,6 +13,8 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
+from tests.listening import HOST, Listener
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
@@ -125,13 +127,12 @@ class ScriptedServer:
         self.requests: list[Request] = []
         self._script = list(script)
         self._news = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._listener = Listener(self._accepted)
 
     @property
     def url(self) -> str:
         """The base URL."""
-        host, port = self._server.sockets[0].getsockname()
-        return f"http://{host}:{port}"
+        return f"http://{HOST}:{self._listener.port}"
 
     async def until(self, enough: Callable[[], bool]) -> None:
         """Return when *enough* is true of what has been received."""
@@ -142,27 +143,16 @@ class ScriptedServer:
 
     async def start(self) -> None:
         """Listen on a free port."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        await self._listener.open()
 
     async def stop(self) -> None:
         """End all connections."""
-        self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
+        await self._listener.close()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            with suppress(OSError, EOFError):
-                while await self._answer(reader, writer):
-                    pass
-        finally:
-            self._tasks.discard(task)
-            writer.transport.abort()
+    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, EOFError):
+            while await self._answer(reader, writer):
+                pass
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         request = await _read(reader)

@@ -261,6 +261,7 @@ class FaultyProxy(TcpProxy):
         self.held: list[Overtaken] = [] if beside is None else beside.held
         self._fault = FAULTS[fault]
         self._seed = seed
+        self._spawned: set[asyncio.Future[None]] = set()
         self._numbers: Iterator[int] = itertools.count() if beside is None else beside._numbers
 
     def heal(self) -> None:
@@ -291,8 +292,15 @@ class FaultyProxy(TcpProxy):
     def spawn(self, work: Awaitable[None]) -> None:
         """Do something besides; it is dropped when the proxy stops."""
         task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._spawned.add(task)
+        task.add_done_callback(self._spawned.discard)
+
+    async def __aexit__(self, *exception: object) -> None:
+        """Stop listening, and drop all connections and what was spawned."""
+        await super().__aexit__(*exception)
+        for task in self._spawned:
+            task.cancel()
+        await asyncio.gather(*self._spawned, return_exceptions=True)
 
     async def serve(self, client: Peer, server: Peer) -> None:
         """Pass both directions through the fault until a side ends or the fault cuts them."""

@@ -12,6 +12,7 @@ import pytest
 from tests.acceptance.waiting import until
 from tests.faults.proxy import FAULTS, FaultyProxy
 from tests.faults.requests import Requests
+from tests.listening import HOST, Listener
 from tests.tcp_proxy import Peer
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class Target:
 async def target() -> AsyncIterator[Target]:
     """A server to talk to."""
     target = Target()
-    async with await asyncio.start_server(target.serve, "127.0.0.1", 0) as server:
-        target.address = server.sockets[0].getsockname()
+    async with Listener(target.serve) as listener:
+        target.address = (HOST, listener.port)
         yield target
 
 

@@ -25,10 +25,17 @@ class Background:
     """An event loop of its own; ``close`` ends all that was begun in it."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        # It cancels what is still at work in the end, and waits for that.
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self._loop = self._runner.get_loop()
+        self._over = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         self._stack = AsyncExitStack()
+
+    def _run(self) -> None:
+        with self._runner:
+            self._runner.run(self._over.wait())
 
     def do(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function, or await a coroutine function, in the loop."""
@@ -60,7 +67,9 @@ class Background:
 
     def close(self) -> None:
         """End everything."""
-        self.do(self._stack.aclose)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(WITHIN)
-        self._loop.close()
+        try:
+            self.do(self._stack.aclose)
+        finally:
+            self._loop.call_soon_threadsafe(self._over.set)
+            self._thread.join(WITHIN)
+        assert not self._thread.is_alive()

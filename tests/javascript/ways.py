@@ -248,7 +248,6 @@ class Way(FaultyProxy):
         self.healed.set()
         self.accepted = 0
         self._open: set[Peer] = set()
-        self._port = 0
 
     def arm(self) -> None:
         """From now on the fault happens; what is open is reset."""
@@ -263,17 +262,18 @@ class Way(FaultyProxy):
 
     async def shut(self) -> None:
         """Reset all connections, and refuse new ones."""
-        self._port = self._server.sockets[0].getsockname()[1]
-        self._server.close()
+        await self._listener.shut()
         self.injected["shut"] += 1
         self.reset()
 
     async def reopen(self) -> None:
         """Accept connections again, on the same port."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
+        await self._listener.open()
 
     async def serve(self, client: Peer, server: Peer) -> None:
         """Pass both directions through the fault."""
+        if not self._listener.is_open:  # it was shut before the server had accepted
+            return
         self.accepted += 1
         self._open |= {client, server}
         try:

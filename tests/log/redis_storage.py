@@ -133,12 +133,6 @@ class Way(TcpProxy):
         self.lost = b""
         self._peers: set[Peer] = set()
 
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
-
     def engine(self, **options: object) -> str:
         """What ``--engine`` takes for a log behind it."""
         query = "&".join(f"{name}={value}" for name, value in options.items())

@@ -10,6 +10,7 @@ import pytest
 
 from tests.acceptance.waiting import until
 from tests.certificates import Authority
+from tests.listening import HOST, Listener
 from tests.log.harness import HOUR, draft, drafts
 from tests.log.redis_storage import NAMESPACES, Node, RedisStorage, Way
 from tests.redis_server import RedisServer
@@ -393,9 +394,9 @@ async def test_something_that_is_not_redis() -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        assert "does not speak as Redis does" in await refused(f"redis://127.0.0.1:{port}")
+    async with Listener(serve) as listener:
+        url = f"redis://{HOST}:{listener.port}"
+        assert "does not speak as Redis does" in await refused(url)
 
 
 async def test_scripts_that_were_forgotten(server: RedisServer, node: Node) -> None:
