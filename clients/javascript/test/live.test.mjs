@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import vm from "node:vm";
 import { connect } from "../dist/index.js";
 import { upload } from "../dist/upload.js";
 import { startServer, until } from "./server.mjs";
@@ -370,6 +371,34 @@ describe("a server that wants to know who asks", () => {
       const [{ seq }] = await guarded.publish(channel, "last");
       await until(() => got.at(-1) === "last");
       assert.equal(got.length, seq);
+      await client.close();
+    });
+  }
+});
+
+describe("where there is no more than React Native has", () => {
+  /** No document, events of the page, storage, streams, `EventSource`, channels of messages, or URL of a page. */
+  const world = () => {
+    const there = ["setTimeout", "clearTimeout", "setImmediate", "queueMicrotask", "performance"];
+    const web = ["fetch", "WebSocket", "AbortController", "atob", "btoa"];
+    const globals = Object.fromEntries([...there, ...web].map((name) => [name, globalThis[name]]));
+    globals.window = globals;
+    globals.navigator = { product: "ReactNative" };
+    const script = readFileSync(new URL("../dist/tidewire.js", import.meta.url), "utf8");
+    return vm.runInNewContext(`${script}; tidewire`, globals);
+  };
+
+  for (const transport of ["websocket", "longpoll", "poll"]) {
+    it(`over ${transport}`, async () => {
+      const [channel, got] = [fresh(), []];
+      const client = world().connect(server.url, { transports: ["sse", "eventsource", transport] });
+      const subscription = client.subscribe(channel, ({ data }) => got.push(data));
+      await subscription.ready;
+      assert.equal(client.state.transport, transport);
+      await client.publish(channel, new Uint8Array([1, 2, 3]));
+      await server.publish(channel, 1, 2);
+      await until(() => got.length >= 3);
+      assert.deepEqual([[...got[0]], ...got.slice(1)], [[1, 2, 3], 1, 2]);
       await client.close();
     });
   }
