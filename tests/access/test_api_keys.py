@@ -62,7 +62,9 @@ def test_both_at_once(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "tw_", KEY[:-1], KEY + "A", KEY.upper(), f" {KEY}", hash_of(KEY), "é", "\ud800"]
+    "text",
+    ["", "tw_", KEY[:-1], KEY + "A", KEY.upper(), f" {KEY}", hash_of(KEY), "é", "\ud800"],
+    ids=["nothing", "prefix", "cut", "longer", "upper", "space", "hash", "letter", "surrogate"],
 )
 def test_nothing_else_is_a_key(path: Path, text: str) -> None:
     assert ApiKeys("single", path).find(text) is None
