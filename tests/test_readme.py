@@ -51,17 +51,20 @@ class Running:
             text=True,
             start_new_session=True,
         )
-        self._alarm = threading.Timer(PATIENCE, self.kill)
-        self._alarm.start()
         self.seen: list[str] = []
 
     def line_with(self, pattern: str) -> str:
         """Read on until a line matches; fail if the command ends or takes too long."""
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.seen.append(line)
-            if re.search(pattern, line):
-                return line
+        alarm = threading.Timer(PATIENCE, self.kill)
+        alarm.start()
+        try:
+            for line in self.process.stdout:
+                self.seen.append(line)
+                if re.search(pattern, line):
+                    return line
+        finally:
+            alarm.cancel()
         raise AssertionError(f"no line with {pattern!r} in:\n{''.join(self.seen)}")
 
     def kill(self) -> None:
@@ -69,7 +72,6 @@ class Running:
             os.killpg(self.process.pid, signal.SIGKILL)
 
     def stop(self) -> None:
-        self._alarm.cancel()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGINT)
         self.process.communicate(timeout=PATIENCE)
@@ -187,7 +189,7 @@ def test_python(place: Place) -> None:
 
 @pytest.mark.browser
 def test_browser(place: Place, tmp_path: Path) -> None:
-    """Both snippets, in Chromium, on a page of the server's own origin."""
+    """Each snippet, in Chromium, on a page of the server's own origin."""
     place.run('tidewire pub news "for the browser"')
     browser = start_browser(tmp_path)
     try:
@@ -206,6 +208,17 @@ def test_browser(place: Place, tmp_path: Path) -> None:
         page.wait_for(lambda: logged('"type":"ready"'), "the WebSocket is ready")
         page.wait_for(lambda: logged('"type":"ok"'), "the publish is answered")
         page.wait_for(lambda: logged('"data":"from a browser"'), "the message comes back")
+
+        html = the_block("html", "client.js").replace(DEFAULT, place.address)
+        (address,) = re.findall(r'<script src="([^"]+)">', html)
+        (code,) = re.findall(r"<script>\n(.*)</script>", html, re.S)
+        browser.execute_script(
+            "document.head.append(Object.assign(document.createElement('script'), arguments[0]))",
+            {"src": address},
+        )
+        page.wait_for(lambda: browser.execute_script("return !!window.tidewire"), "the client")
+        browser.execute_script(code)
+        page.wait_for(lambda: logged('"from the client"'), "the client has its own message")
     finally:
         browser.quit()
 
@@ -215,4 +228,5 @@ def test_install_and_demo_are_the_commands_shown() -> None:
     assert blocks("sh")[:2] == ["make demo\n", "pip install .\ntidewire serve\n"]
     assert len(blocks("sh")) == 8
     assert len(blocks("js")) == 2
+    assert len(blocks("html")) == 1
     assert len(blocks("python")) == 1
