@@ -7,6 +7,7 @@ acknowledged, each time with a higher count of deliveries, and what is acknowled
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import json
 import random
@@ -131,6 +132,11 @@ class Consumer:
         self._numbers = itertools.count(1)
         self._socket: ClientConnection | None = None
         self._polled: str | None = None
+
+    def done(self) -> Done:
+        """What it has acknowledged, by the answers that came."""
+        answers = (event for event in self.events if isinstance(event, Acknowledged))
+        return functools.reduce(Done.after, answers, Done())
 
     async def create(self, url: str, cursor: str) -> None:
         """Begin at a cursor."""

@@ -142,18 +142,23 @@ async def settled(
     publishing: list[asyncio.Task[None]],
     tasks: list[asyncio.Task[None]],
 ) -> None:
-    """Wait until everything is published, and then acknowledged by everybody."""
+    """Wait until everything is published, and then acknowledged by everybody.
+
+    Each message: the newest may be acknowledged by itself, while an older one is to come again.
+    """
     await until(lambda: failed(tasks) or all(task.done() for task in publishing))
-    newest = max(published.acknowledged.values())
-    query = urlencode({"channel": newest.channel, "eventId": f"{newest.epoch}-{newest.position}"})
-    behind = set(readers)
-    # By the receipts: an acknowledgement may be kept though its answer was lost.
+    told = {each.name: each.done() for each in readers.values()}
     async with asyncio.timeout(SETTLES_WITHIN), http_client(url) as client:
-        while behind and not failed(tasks):
-            await asyncio.sleep(0.05)
-            receipts = (await client.get(f"/receipts?{query}")).json()["consumers"]
-            done = {each["consumer"] for each in receipts if each["acknowledged"]}
-            behind = {name for name, each in readers.items() if each.name not in done}
+        for message in published.acknowledged.values():
+            behind = {name for name, done in told.items() if not done.has(message.position)}
+            # By the receipts: an acknowledgement may be kept though its answer was lost.
+            id = f"{message.epoch}-{message.position}"
+            query = urlencode({"channel": message.channel, "eventId": id})
+            while behind and not failed(tasks):
+                receipts = (await client.get(f"/receipts?{query}")).json()["consumers"]
+                behind -= {each["consumer"] for each in receipts if each["acknowledged"]}
+                if behind:
+                    await asyncio.sleep(0.05)
 
 
 def judged(published: Published, readers: dict[str, Consumer], *, counts: bool) -> Outcome:
