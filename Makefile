@@ -10,6 +10,9 @@ PYTHON ?= python3
 PORT ?=
 ENGINE ?=
 PYTEST_ARGS ?=
+# How many processes run the tests. Most tests wait, so three keep two processors at work; a part of
+# them is done sooner in one.
+WORKERS ?= $(if $(strip $(PYTEST_ARGS)),0,3)
 BENCH_ARGS ?=
 FUZZ_ARGS ?=
 
@@ -24,7 +27,8 @@ say := @printf '==> %s\n'
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo '  Variables: PYTHON (python3), PORT and ENGINE of the demo, PYTEST_ARGS, BENCH_ARGS, FUZZ_ARGS;'
+	@echo '  Variables: PYTHON (python3), PORT and ENGINE of the demo, PYTEST_ARGS, BENCH_ARGS, FUZZ_ARGS,'
+	@echo '  WORKERS (3; 0 with PYTEST_ARGS: all tests in one process);'
 	@echo '  for example: make demo PORT=9000 ENGINE=memory:'
 
 demo: $(VENV)/.has-tidewire ## Start the server with live traffic and a page to watch it; ctrl-C stops both
@@ -33,7 +37,7 @@ demo: $(VENV)/.has-tidewire ## Start the server with live traffic and a page to 
 test: lint $(NODE_CLIENTS)/node_modules/.package-lock.json $(CLIENT)/node_modules/.package-lock.json ## Run the checks of `make lint`, then every test
 	@scripts/system-packages test
 	$(say) 'running the tests'
-	@$(BIN)/python -m pytest $(PYTEST_ARGS) < /dev/null
+	@$(BIN)/python -m pytest $(if $(filter-out 0,$(WORKERS)),-n $(WORKERS) --dist loadfile) $(PYTEST_ARGS) < /dev/null
 
 # The types of tests and benchmarks can only be checked where the libraries that they use are installed.
 lint: $(VENV)/.has-lint $(VENV)/.has-test $(VENV)/.has-bench ## Check style, formatting and types

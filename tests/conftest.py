@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+pytest_plugins = ["tests.faults.summary", "tests.scheduling"]
+
 # Hypothesis: the same examples in every run, however slow the machine.
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.load_profile("same")

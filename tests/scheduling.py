@@ -1,0 +1,109 @@
+"""Which tests run beside which when several workers run them: hooks for ``tests/conftest.py``.
+
+Most tests wait most of their time, so ``make test`` has more workers than there are processors
+(pytest-xdist). The tests of one file stay with one worker and in their order, as they share servers
+and browsers. Files that would disturb each other stay together as well. What takes long comes
+first, so that all workers end at about the same time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+
+TOGETHER = (
+    # All of them build, or read, clients/javascript/dist.
+    ("tests/clients/test_bindings.py", "tests/clients/test_javascript.py"),
+    # One browser, and one build of the client, for all of them.
+    (
+        "tests/javascript/test_fallback.py",
+        "tests/javascript/test_life.py",
+        "tests/javascript/test_matrix.py",
+        "tests/javascript/test_tabs.py",
+    ),
+    # Thousands of connections, or as many messages as the machine can do.
+    (
+        "tests/acceptance/test_catch_up.py",
+        "tests/acceptance/test_crowd.py",
+        "tests/acceptance/test_lobby.py",
+        "tests/attacks/test_attacks.py",
+        "tests/faults/test_redis_storm.py",
+    ),
+)
+"""Files that one worker runs, one after the other."""
+
+LONG = {
+    "tests/acceptance/test_acknowledging.py": 240,
+    "tests/faults/test_matrix.py": 240,
+    "tests/acceptance/test_purge.py": 220,
+    "tests/acceptance/test_presence.py": 200,
+    "tests/acceptance/test_consumers.py": 140,
+    "tests/cli/test_credentials.py": 140,
+    "tests/acceptance/test_catch_up.py": 140,
+    "tests/faults/test_consumers.py": 130,
+    "tests/acceptance/test_fleet.py": 120,
+    "tests/attacks/test_attacks.py": 120,
+    "tests/test_readme.py": 100,
+    "tests/acceptance/test_workers.py": 80,
+    "tests/clients/test_javascript.py": 80,
+    "tests/hub/test_interleavings.py": 80,
+    "tests/cli/test_consumers.py": 70,
+    "tests/console/test_page.py": 70,
+    "tests/javascript/test_matrix.py": 70,
+    "tests/acceptance/test_revoking.py": 70,
+    "tests/faults/test_kills.py": 60,
+    "tests/client/test_live_credentials.py": 60,
+    "tests/faults/test_redis_failover.py": 50,
+    "tests/cli/test_sub.py": 50,
+    "tests/cli/test_https.py": 50,
+    "tests/faults/test_behaviours.py": 50,
+    "tests/acceptance/test_flow.py": 50,
+    "tests/acceptance/test_expiry.py": 50,
+    "tests/acceptance/test_two_servers.py": 40,
+    "tests/console/test_safety.py": 40,
+    "tests/acceptance/test_large_messages.py": 40,
+    "tests/acceptance/test_uploads.py": 40,
+    "tests/acceptance/test_sessions.py": 40,
+    "tests/acceptance/test_tls.py": 40,
+    "tests/acceptance/test_limits.py": 40,
+}
+"""Seconds that files take on a busy machine, of those that take long. Only their order matters."""
+
+
+def unit_of(nodeid: str) -> str:
+    """What a test stays together with: a file, or the first one of :data:`TOGETHER`."""
+    file = nodeid.partition("::")[0]
+    return next((files[0] for files in TOGETHER if file in files), file)
+
+
+def seconds_of(unit: str) -> int:
+    """About how long a unit takes; 0 if that is not much."""
+    files = next((files for files in TOGETHER if unit in files), (unit,))
+    return sum(LONG.get(file, 0) for file in files)
+
+
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Hands out the units in their order to whoever has nothing left to do."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return unit_of(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
+    """Take the place of ``--dist loadfile``; what else is wished for stays."""
+    if config.option.dist != "loadfile":
+        return None
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have workers put first what takes long; in one process all stays in its order."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: -seconds_of(unit_of(item.nodeid)))
