@@ -194,9 +194,8 @@ def test_browser(place: Place, tmp_path: Path) -> None:
     browser = start_browser(tmp_path)
     try:
         page = ConsolePage(browser, f"http://{place.address}/")
-        browser.execute_script(
-            "window.logged = []; console.log = (value) => window.logged.push(JSON.stringify(value))"
-        )
+        log = "window.logged = []; console.log = (...all) => logged.push(JSON.stringify(all))"
+        browser.execute_script(log)
 
         def logged(text: str) -> bool:
             lines: list[str] = browser.execute_script("return window.logged")
@@ -212,6 +211,8 @@ def test_browser(place: Place, tmp_path: Path) -> None:
         html = the_block("html", "client.js").replace(DEFAULT, place.address)
         (address,) = re.findall(r'<script src="([^"]+)">', html)
         (code,) = re.findall(r"<script>\n(.*)</script>", html, re.S)
+        browser.get(f"http://{place.address}/healthz")  # the console takes in no scripts
+        browser.execute_script(log)
         browser.execute_script(
             "document.head.append(Object.assign(document.createElement('script'), arguments[0]))",
             {"src": address},
