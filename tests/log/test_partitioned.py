@@ -203,6 +203,36 @@ async def test_one_group_costs_each_other_partition_one_mark() -> None:
     await cluster.close()
 
 
+async def test_a_mark_that_is_lost_is_asked_for_again() -> None:
+    """It was given, and nobody has heard of it."""
+    cluster = Cluster()
+    node = await cluster.join()
+    deaf = node.partitions[node.engine._number_of(CHANNELS[0]) - 1]
+    append = node.engine.append([draft(CHANNELS[0])])
+    for _ in range(10):
+        deaf.news.clear()
+        node.deliver()
+        await asyncio.sleep(0)
+    assert deaf.marks
+    assert not append.done()
+    await cluster.settle()
+    assert [receipt.id for receipt in append.result()] == node.ids
+    await cluster.close()
+
+
+async def test_a_mark_under_way_is_not_asked_for_again() -> None:
+    cluster = Cluster()
+    node = await cluster.join()
+    append = node.engine.append([draft(CHANNELS[0])])
+    node.partitions[node.engine._number_of(CHANNELS[0])].deliver()
+    for _ in range(10):  # time for many nudges
+        await asyncio.sleep(0)
+    assert [partition.marks for partition in node.partitions].count(1) == 2
+    await cluster.settle()
+    assert append.done()
+    await cluster.close()
+
+
 async def test_an_append_to_a_partition_that_is_away_fails() -> None:
     cluster = Cluster()
     node = await cluster.join()
@@ -305,6 +335,39 @@ async def test_another_log_in_one_partition_is_another_log() -> None:
     await cluster.settle()
     assert node.breaks == [(0, node.ids[-1] + 7)]
     assert node.engine.epoch != before
+    await cluster.close()
+
+
+async def test_a_break_is_over_when_a_partition_is_back_that_was_away() -> None:
+    """Though nothing is appended, and that partition has no news."""
+    cluster = Cluster()
+    node = await cluster.join()
+    await cluster.append(node, *CHANNELS)
+    head = node.ids[-1]
+    node.partitions[1].away = True
+    node.partitions[0].broken(head, head + 100)
+    await cluster.settle()
+    assert node.breaks == []
+    node.partitions[1].away = False
+    await cluster.settle()
+    assert node.breaks == [(head, head + 100)]
+    await cluster.close()
+
+
+async def test_another_log_that_is_behind_gives_ids_above_what_was_handed_on() -> None:
+    cluster = Cluster()
+    node = await cluster.join()
+    await cluster.append(node, *CHANNELS)
+    head = node.ids[-1]
+    number = node.engine._number_of(CHANNELS[0])
+    cluster.shared[number]._last_id = 0
+    cluster.shared[number]._clock = lambda: 1.0
+    node.partitions[number].epoch = "other1"
+    node.partitions[number].broken(0, 0)
+    await cluster.settle()
+    [receipt] = await cluster.append(node, CHANNELS[0])
+    assert receipt.id > head
+    assert node.ids[-1] == receipt.id
     await cluster.close()
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.redis_server import RedisServer
+
 CHANNELS = [f"channel-{number}" for number in range(16)]
 PARTITIONS = 4
 
@@ -141,6 +143,20 @@ async def test_who_comes_later_finds_all(url: str) -> None:
             start = await late.whole.starts(CHANNELS, Since("start", 0))
             page = await late.whole.read(start, late.ids[-1], 1_000, EVERYTHING)
             assert len(page.messages) == len(first) + len(more)
+
+
+async def test_ids_that_are_given_no_more_though_no_batch_says_so(
+    url: str, redis: RedisServer
+) -> None:
+    """A second node that has lost its tail moves them on, beyond the seam of the first."""
+    async with Spread(url) as one, Spread(url) as other:
+        [first] = await one.whole.append([draft(CHANNELS[0])])
+        for lane in one.whole._lanes:
+            if lane is not one.whole._lanes[first.id % PARTITIONS]:
+                redis.ask("HSET", lane.engine._keys.log.decode(), "last", first.id + 10_000_000)  # type: ignore[attr-defined]
+        [second] = await one.whole.append([draft(CHANNELS[0])])
+        for node in (one, other):
+            await node.until(lambda node=node: node.ids == [first.id, second.id])  # type: ignore[misc]
 
 
 async def test_another_number_of_partitions_is_another_log(redis_log: Callable[[], str]) -> None:

@@ -19,7 +19,8 @@ A message is handed on when all partitions are known to have nothing more to say
 So the feed, cursors and gaps are those of one log, on every node alike, and a cursor stays one
 short number. The node that has appended asks the other partitions for their marks; that costs them
 one small step for each group of appends, whatever their number, and the answer one more round trip.
-Others ask only if that does not happen for a moment.
+Others ask only if that does not happen for a moment. Whatever is still not in order is asked for
+again and again, for a mark may be lost on the way, or with the server that gave it.
 
 What it costs: a partition that is away holds up the order, so nothing is handed on until it is back
 (reading the past of channels in other partitions goes on). And what one call appends to
@@ -58,7 +59,8 @@ class Partition(Engine, Protocol):
     def mark(self, id: int) -> Future[None]:
         """Give no id up to *id* from now on; ``marked`` is called on all nodes.
 
-        It fails with ``EngineUnavailable`` when the storage cannot be reached.
+        On this one before the future is done, unless the feed was cut off meanwhile. It fails with
+        ``EngineUnavailable`` when the storage cannot be reached.
         """
         ...
 
@@ -72,7 +74,7 @@ class _Lane:
         self.engine = engine
         self.waiting: deque[Message] = deque()
         self.known = 0
-        self.asked = 0  # for a mark up to here
+        self.asked = 0  # for a mark up to here, which is not answered yet
 
 
 class Partitioned:
@@ -92,6 +94,7 @@ class Partitioned:
         self._answers: list[tuple[int, int, float, Future[Any], object]] = []
         self._number = 0
         self._to_mark = 0  # at the end of this turn of the loop
+        self._needed = 0  # the highest id that anybody has asked to have marked
         self._nudge: asyncio.TimerHandle | None = None
         self._watch: asyncio.TimerHandle | None = None
 
@@ -161,7 +164,7 @@ class Partitioned:
         What it gives since then has ids above all that it has lost.
         """
         lane.waiting.clear()
-        lane.known = max(lane.known, upto)
+        lane.known = upto  # which is lower than it was if another log begins there
         self._broken_upto = max(self._broken_upto, upto, self._emitted)
         self._hand_on()
 
@@ -170,6 +173,7 @@ class Partitioned:
         upto = self._broken_upto
         if low < upto:
             self._ask_for_marks(upto)
+            self._nudge_in(GRACE_SECONDS)
             return False
         for lane in self._lanes:
             while lane.waiting and lane.waiting[0].id <= upto:
@@ -205,16 +209,22 @@ class Partitioned:
             _, _, _, future, answer = heapq.heappop(self._answers)
             if not future.done():
                 future.set_result(answer)
-        if self._nudge is None and any(lane.waiting for lane in self._lanes):
-            self._nudge = self._loop.call_later(GRACE_SECONDS, self._nudged)
+        if any(lane.waiting for lane in self._lanes):
+            self._nudge_in(GRACE_SECONDS)
+
+    def _nudge_in(self, seconds: float) -> None:
+        if self._nudge is None:
+            self._nudge = self._loop.call_later(seconds, self._nudged)
 
     def _nudged(self) -> None:
-        """What has come from others is not in order yet: whoever appended it may be gone."""
+        """Something is not in order yet: whoever appended it may be gone, or a mark may be lost."""
         self._nudge = None
+        if self._feed is None:
+            return
         waiting = [lane.waiting[-1].id for lane in self._lanes if lane.waiting]
-        if waiting:
-            self._ask_for_marks(max(waiting))
-            self._nudge = self._loop.call_later(AGAIN_SECONDS, self._nudged)
+        if waiting or self._answers or self._broken_upto:
+            self._ask_for_marks(max([self._needed, *waiting]))
+            self._nudge_in(AGAIN_SECONDS)
 
     def _ask_for_marks(self, id: int) -> None:
         """Have all partitions that may still give ids up to *id* say that they do not.
@@ -224,17 +234,21 @@ class Partitioned:
         if not self._to_mark:
             self._loop.call_soon(self._send_marks)
         self._to_mark = max(self._to_mark, id)
+        self._needed = max(self._needed, id)
 
     def _send_marks(self) -> None:
         id, self._to_mark = self._to_mark, 0
         for lane in self._lanes:
             if max(lane.known, lane.asked) < id:
                 lane.asked = id
-                lane.engine.mark(id).add_done_callback(partial(self._asked, lane))
+                lane.engine.mark(id).add_done_callback(partial(self._asked, lane, id))
 
-    def _asked(self, lane: _Lane, mark: Future[None]) -> None:
-        if mark.cancelled() or mark.exception() is not None:
-            lane.asked = 0  # it is asked again by the next append, or nudge
+    def _asked(self, lane: _Lane, id: int, mark: Future[None]) -> None:
+        """There is an answer. If it is not yet known up to *id*, the next nudge asks again."""
+        if not mark.cancelled():
+            mark.exception()  # what became of it is seen in the feed
+        if lane.asked == id:
+            lane.asked = 0
 
     async def _settle(self, id: int) -> None:
         """Wait until no partition gives ids up to *id* any more.
@@ -318,6 +332,7 @@ class Partitioned:
         entry = (id, self._number, self._loop.time() + ANSWER_SECONDS, future, answer)
         heapq.heappush(self._answers, entry)
         self._ask_for_marks(id)
+        self._nudge_in(GRACE_SECONDS)
         if self._watch is None:
             self._watch = self._loop.call_later(ANSWER_SECONDS, self._look_at_answers)
 

@@ -258,8 +258,11 @@ class RedisEngine:
             self._set_offset(int(redis_now))
             more = count == SWEEP_RECORDS
             # What was published before this answer was made came before it.
-            if (epoch.decode() != self.epoch or n < self._follower.n) and self._link.log:
+            heard = self._follower.heard
+            if (epoch.decode() != self.epoch or n < heard) and self._link.log:
                 self._link.log.close("the log has lost its newest messages")
+            elif n > heard and self._link.log:
+                self._link.log.close(f"batch {n} of the feed has not come, the last was {heard}")
         self._sweeper = self._loop.call_later(0 if more else SWEEP_SECONDS, self._sweep)
 
 

@@ -91,7 +91,7 @@ class Follower:
         self._recent: deque[Fed] = deque()
         self._recent_seqs = 0
         self._joining = False
-        self._pushed_n = 0
+        self.heard = 0  # the number of the last batch that this connection has told of
         self._reading: Connection | None = None
         self._fetching: asyncio.Task[None] | None = None
         self._deferred: list[Callable[[], None]] = []
@@ -105,22 +105,27 @@ class Follower:
     def pushed(self, connection: Connection, blob: bytes) -> None:
         """Take a batch as it was published."""
         n, token = HEAD.unpack_from(blob)
+        self.heard = n
         if self._joining or self._fetching is not None:
-            self._pushed_n = n
-        elif n == self.n + 1:
+            return
+        if n == self.n + 1:
             if token == self.awaited:
                 return  # this node's own comes with its answer
             if len(blob) > HEAD.size:
                 self._take(self._fed(blob))
             else:
-                self._fetching = connection.loop.create_task(self._fetch(connection, n))
-        elif n != self.n or token != self._recent[-1].token:
+                self._fetching = connection.loop.create_task(self._fetch(connection))
+        elif not self._was_read(n, token):
             connection.close(f"batch {n} of the feed came behind {self.n}")
 
-    async def _fetch(self, connection: Connection, upto: int) -> None:
+    def _was_read(self, n: int, token: bytes) -> bool:
+        """Whether a batch was read from the stream before it came: that connection was faster."""
+        back = self.n - n
+        return 0 <= back < len(self._recent) and self._recent[-1 - back].token == token
+
+    async def _fetch(self, connection: Connection) -> None:
         """Read a large batch, and what has come behind it by then."""
         assert self._reading is not None
-        self._pushed_n = upto
         try:
             await self._catch_up(self._reading)
         except (Lost, RedisError, EngineUnavailable) as error:
@@ -146,6 +151,12 @@ class Follower:
         if fed.n == self.n + 1:
             self._take(fed)
         return fed.n <= self.n
+
+    def reached(self, id: int) -> None:
+        """The log gives no id up to *id* any more, though no batch says so, and all is here."""
+        self.head = max(self.head, id)
+        if self._feed is not None:
+            self._marked(self.head)
 
     def _take(self, fed: Fed) -> None:
         before, self.head, self.n = self.head, fed.last, fed.n
@@ -183,7 +194,7 @@ class Follower:
         if self._fetching is not None:
             await asyncio.wait([self._fetching])
         self._joining = True
-        self._pushed_n = 0
+        self.heard = 0
         self._reading = reading
         try:
             return await self._join(connection, reading, run_id, now)
@@ -223,7 +234,7 @@ class Follower:
             reached = self.head
             self._stand_at(n, token, int(last))
             self._tell_broken(reached, self.head)
-        self._pushed_n = max(self._pushed_n, n)
+        self.heard = max(self.heard, n)
         await self._catch_up(reading)
         self._marked(self.head)
         return int(redis_now)
@@ -237,7 +248,7 @@ class Follower:
 
     async def _catch_up(self, reading: Connection) -> None:
         """Read from the stream what was published, to the last that this node has heard of."""
-        while self.n < self._pushed_n:
+        while self.n < self.heard:
             page = await reading.call("XRANGE", self._keys.feed, self.n + 1, "+", "COUNT", PAGE)
             for _, (_, blob) in page:
                 fed = self._fed(blob)

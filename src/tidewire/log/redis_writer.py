@@ -200,7 +200,9 @@ class Writer:
             return
         if self._follower.defers(partial(self._answered, sent, connection, reply)):
             return
-        if isinstance(reply, Lost):
+        assert self._link is not None
+        # A connection that has ended since the answer came has not brought all that was before it.
+        if isinstance(reply, Lost) or connection is not self._link.log:
             self._not_answered(sent)
         elif isinstance(reply, RedisError):
             if reply.code in ELSEWHERE:
@@ -211,6 +213,8 @@ class Writer:
         else:
             answer = decode_answer(reply)
             fed, receipts = sent.batch.carried_out(self._follower.epoch, sent.token, answer)
+            if not answer.n and sent.batch.mark:  # others have gone beyond it already
+                self._follower.reached(sent.batch.mark)
             if answer.n and not self._follower.answered(fed):
                 # Joining anew brings what is missing, and then this answer again.
                 connection.close(f"batch {fed.n} of this node came before others")
