@@ -40,7 +40,6 @@ TOGETHER = (
 LONG = {
     "tests/acceptance/test_acknowledging.py": 240,
     "tests/faults/test_matrix.py": 240,
-    "tests/acceptance/test_purge.py": 220,
     "tests/acceptance/test_presence.py": 200,
     "tests/acceptance/test_consumers.py": 140,
     "tests/cli/test_credentials.py": 140,
@@ -63,7 +62,6 @@ LONG = {
     "tests/cli/test_https.py": 50,
     "tests/faults/test_behaviours.py": 50,
     "tests/acceptance/test_flow.py": 50,
-    "tests/acceptance/test_expiry.py": 50,
     "tests/acceptance/test_two_servers.py": 40,
     "tests/console/test_safety.py": 40,
     "tests/acceptance/test_large_messages.py": 40,

@@ -11,7 +11,6 @@ from tests.acceptance.subscribers import TRANSPORTS, collect, http_client, publi
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.acceptance.checker import Envelope
     from tests.conftest import StartServer
@@ -31,22 +30,30 @@ class Servers(NamedTuple):
     writing: str
 
 
-@pytest.fixture(params=["memory", "sqlite", "two servers", "two servers on Redis"])
+@pytest.fixture(scope="module", params=["memory", "sqlite", "two servers", "two servers on Redis"])
 def servers(
     request: pytest.FixtureRequest,
-    start: StartServer,
-    tmp_path: Path,
+    start_shared: StartServer,
+    tmp_path_factory: pytest.TempPathFactory,
     redis_log: Callable[[], str],
 ) -> Servers:
+    """They are the same for all tests; each has channels of its own."""
     if request.param == "memory":
-        url = start().url
+        url = start_shared().url
         return Servers(url, url)
-    engine = redis_log() if "Redis" in request.param else f"sqlite:///{tmp_path}/log.db"
-    url = start(engine=engine).url
-    return Servers(url, start(engine=engine).url if "two servers" in request.param else url)
+    file = tmp_path_factory.mktemp("log") / "log.db"
+    engine = redis_log() if "Redis" in request.param else f"sqlite:///{file}"
+    url = start_shared(engine=engine).url
+    return Servers(url, start_shared(engine=engine).url if "two servers" in request.param else url)
 
 
-async def discard(url: str, path: str, channel: str = "a") -> str:
+@pytest.fixture
+def channel(request: pytest.FixtureRequest) -> str:
+    """A channel that no other test uses."""
+    return "".join(c if c.isalnum() else "_" for c in request.node.name)
+
+
+async def discard(url: str, path: str, channel: str) -> str:
     """Purge or forget a channel; the cursor after that."""
     async with http_client(url) as client:
         answer = await client.delete(path, params={"channel": channel})
@@ -73,47 +80,48 @@ def messages(envelopes: list[Envelope]) -> list[tuple[Any, int]]:
 @transports
 @ways
 async def test_readers_that_are_there(
-    servers: Servers, transport: str, path: str, reason: str, next_seq: int
+    servers: Servers, channel: str, transport: str, path: str, reason: str, next_seq: int
 ) -> None:
     envelopes: list[Envelope] = []
     id = ""
     async with (
         http_client(servers.writing) as client,
-        aclosing(TRANSPORTS[transport](servers.reading, ["a"], since="start")) as stream,
+        aclosing(TRANSPORTS[transport](servers.reading, [channel], since="start")) as stream,
     ):
-        await publish_batch(client, [{"channel": "a", "data": n} for n in (1, 2, 3)])
+        await publish_batch(client, [{"channel": channel, "data": n} for n in (1, 2, 3)])
         async for envelope in stream:
             envelopes.append(envelope)
             if envelope.get("data") == 3:
-                id = await discard(servers.writing, path)
-                await publish(client, {"channel": "a", "data": "last"})
+                id = await discard(servers.writing, path, channel)
+                await publish(client, {"channel": channel, "data": "last"})
             if is_last(envelope):
                 break
-    assert told(envelopes) == [("a", id, reason)]
+    assert told(envelopes) == [(channel, id, reason)]
     assert messages(envelopes) == [(1, 1), (2, 2), (3, 3), ("last", next_seq)]
 
 
 @transports
 @ways
 async def test_readers_that_come_back(
-    servers: Servers, transport: str, path: str, reason: str, next_seq: int
+    servers: Servers, channel: str, transport: str, path: str, reason: str, next_seq: int
 ) -> None:
+    other = f"{channel}_other"
     async with http_client(servers.writing) as client:
-        batch = [{"channel": "a", "data": n} for n in (1, 2)]
+        batch = [{"channel": channel, "data": n} for n in (1, 2)]
         first, _ = await publish_batch(client, [*batch])
-        await publish(client, {"channel": "b", "data": "other"})
-        await publish(client, {"channel": "a", "data": 3})
-        id = await discard(servers.writing, path)
-        await publish(client, {"channel": "a", "data": "last"})
+        await publish(client, {"channel": other, "data": "other"})
+        await publish(client, {"channel": channel, "data": 3})
+        id = await discard(servers.writing, path, channel)
+        await publish(client, {"channel": channel, "data": "last"})
     # Who writes on one server and reads on another waits until that has heard of it.
-    await collect(servers.reading, "longpoll", ["a"], since="start", until=is_last)
+    await collect(servers.reading, "longpoll", [channel], since="start", until=is_last)
     envelopes = await collect(
-        servers.reading, transport, ["a", "b"], cursor=first.cursor, until=is_last
+        servers.reading, transport, [channel, other], cursor=first.cursor, until=is_last
     )
-    assert told(envelopes) == [("a", id, reason)]
+    assert told(envelopes) == [(channel, id, reason)]
     assert messages(envelopes) == [("other", 1), ("last", next_seq)]
     assert envelopes[0]["recovered"] is False
-    again = await collect(servers.reading, transport, ["a"], cursor=id, until=is_last)
+    again = await collect(servers.reading, transport, [channel], cursor=id, until=is_last)
     assert (told(again), messages(again)) == ([], [("last", next_seq)])
 
 
@@ -125,7 +133,7 @@ async def test_it_outlives_kill_9(
     async with http_client(server.url) as client:
         commands = [{"channel": "a", "data": n, "key": str(n)} for n in (1, 2, 3)]
         first, *_ = await publish_batch(client, commands)
-    id = await discard(server.url, path)
+    id = await discard(server.url, path, "a")
     server.kill()
     server = start(engine=shared_engine)
     async with http_client(server.url) as client:
