@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import socket
 import subprocess
 import sys
@@ -187,15 +188,11 @@ async def test_a_new_certificate_while_messages_flow(
     old = clients.serial()
     received: dict[str, list[Envelope]] = {n: [] for n in ("ws", "sse", "longpoll", "poll")}
     published: list[Message] = []
-    done = False
+    total = math.inf  # known before the last message is published: whoever has it is through
     async with asyncio.timeout(60), clients.http() as client, asyncio.TaskGroup() as group:
         for name, envelopes in received.items():
             group.create_task(
-                clients.follow(
-                    name,
-                    envelopes,
-                    lambda seen=envelopes: done and len(seen) >= len(published),  # type: ignore[misc]
-                )
+                clients.follow(name, envelopes, lambda seen=envelopes: len(seen) >= total)  # type: ignore[misc]
             )
         for first in range(0, 40, 10):
             published += await publish_batch(client, numbered(10, CHANNELS, first=first))
@@ -207,7 +204,7 @@ async def test_a_new_certificate_while_messages_flow(
         while await asyncio.to_thread(clients.serial) == old:
             published += await publish_batch(client, numbered(1, CHANNELS, first=count))
             count += 1
-        done = True
+        total = count + 1
         published += await publish_batch(client, numbered(1, CHANNELS, first=count))
     for envelopes in received.values():
         check_received(published, as_messages(envelopes))
