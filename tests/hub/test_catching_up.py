@@ -187,6 +187,51 @@ def test_pages_leave_turns_to_others(held: World) -> None:
     assert subscriber.ids == held.ids["a"]
 
 
+def test_a_page_that_many_wait_for_is_given_to_one_after_the_other(
+    held: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one turn of the loop would be as long as all of them together take."""
+    monkeypatch.setattr("tidewire.hub.hub.CATCH_UP_SECONDS", 0)
+    engine = engine_of(held)
+    held.publish("a", "a")
+    held.turn(2)
+    subscribers = [behind(held, "a") for _ in range(20)]
+    held.turn(2)
+    engine.let_go()
+    served = [0]
+    while served[-1] < len(subscribers):
+        held.turn()
+        served.append(sum(bool(subscriber.ids) for subscriber in subscribers))
+    assert max(after - before for before, after in pairwise(served)) == 1
+    assert len(engine.reads) == 1
+    held.settle()
+
+
+def test_live_messages_wait_for_nobody_who_is_behind(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidewire.hub.hub.PAGE_MESSAGES", 3)
+    monkeypatch.setattr("tidewire.hub.hub.CATCH_UP_SECONDS", 0)
+    world = make_world()
+    world.publish(*["a"] * 30)
+    world.turn(2)
+    live = world.begin(None)
+    live.follow_now("b")
+    world.until(lambda: live.live)
+    subscribers = [behind(world, "a") for _ in range(5)]
+    world.turn(3)
+
+    def written() -> int:
+        return sum(subscriber.writes for subscriber in subscribers)
+
+    before, heard = written(), []
+    monkeypatch.setattr(live, "receive", lambda data: heard.append(written()))
+    world.publish("b")
+    world.turn()
+    assert heard == [before]
+    assert written() == before + 1
+
+
 def test_a_congested_subscriber_is_not_read_for(held: World) -> None:
     engine = engine_of(held)
     engine.holds = False

@@ -291,6 +291,50 @@ def test_what_is_withdrawn_is_a_gap_at_once(both: Both) -> None:
     assert page.gaps == [Gap("a", first, "expired", 1)]
 
 
+def first_page(both: Both) -> Page | None:
+    """What is shared among all who begin at the start of the channel: two messages of it."""
+    return both.recent.page({"a": 0}, both.recent.head, 2, 1 << 20)
+
+
+def test_a_page_is_shared_by_all_who_stand_at_its_place(both: Both) -> None:
+    first = [both.publish("a") for _ in range(4)][:2]
+    page = first_page(both)
+    assert page is not None
+    assert page.messages == first
+    both.publish("a")
+    assert first_page(both) is page
+    assert both.recent.page({"a": first[0].id}, both.recent.head, 2, 1 << 20) is not page
+
+
+def test_the_last_page_is_read_anew(both: Both) -> None:
+    both.publish("a")
+    page = first_page(both)
+    both.publish("a")
+    again = first_page(both)
+    assert page is not None
+    assert again is not None
+    assert (len(page.messages), len(again.messages)) == (1, 2)
+
+
+def test_what_was_purged_is_shared_no_longer(both: Both) -> None:
+    for _ in range(4):
+        both.publish("a")
+    assert first_page(both) is not None
+    both.purge("a")
+    assert first_page(both) is None
+
+
+def test_what_may_lack_a_message_is_shared_no_longer(both: Both) -> None:
+    for _ in range(4):
+        both.publish("a")
+    page = first_page(both)
+    assert page is not None
+    both.recent.forget_below(page.messages[0].id)
+    assert first_page(both) is not page
+    both.recent.skip_to(both.recent.head)
+    assert first_page(both) is None
+
+
 def test_encodings_are_forgotten_with_the_message(both: Both) -> None:
     message = both.publish("a")
     message.forms = {"form": b"bytes"}

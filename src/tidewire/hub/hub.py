@@ -55,6 +55,8 @@ RETRY_SECONDS = 0.5
 _NEVER = 1 << 63
 
 _Read = tuple[ReadKey, Flows | None]
+_Reader = tuple[Session, int, Page | None]
+"""Who waits for its turn, since which of its own turns, and the page if that is there already."""
 
 
 class Hub:
@@ -78,13 +80,12 @@ class Hub:
         self._fed: list[Message] = []
         self._unsent: deque[Message] = deque()
         self._deliveries: deque[Delivery] = deque()
-        self._ticking = False
+        self._turn_is_due = False
         self._early: list[Callable[[], None]] = []
         self._listeners = Listeners(engine, self.spawn)
         #: The channels of which somebody here wants the messages.
         self.interest = Interest(self._by_channel, self._listeners)
-        self._ready: deque[Session] = deque()
-        self._readying = False
+        self._ready: deque[_Reader] = deque()
         self._pages = Pages()
         self._shared_reads = SharedReads(engine)
         self._reads: dict[_Read, list[tuple[Session, int]]] = {}
@@ -167,9 +168,7 @@ class Hub:
 
     def _feed(self, messages: list[Message]) -> None:
         self._fed += messages
-        if not self._ticking:
-            self._ticking = True
-            self._loop.call_soon(self._tick)
+        self._take_turn()
 
     def _broken(self, after: int, upto: int) -> None:
         """The feed goes on behind *upto*; see ``Broken`` in ``log/engine.py``."""
@@ -188,9 +187,7 @@ class Hub:
         self._sequences = Sequences()
         self.recent.skip_to(upto)
         self._pages = Pages()
-        if not self._ticking:
-            self._ticking = True
-            self._loop.call_soon(self._tick)
+        self._take_turn()
 
     def _take_fed(self) -> None:
         if not self._fed:
@@ -205,8 +202,23 @@ class Hub:
         self._holes += holes
         self._unsent.extend(fed)
 
-    def _tick(self) -> None:
-        self._ticking = False
+    def _take_turn(self) -> None:
+        """Do what there is to do in the loop's next turn."""
+        if not self._turn_is_due:
+            self._turn_is_due = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Hand out what is new; behind that, some of those who are not live catch up."""
+        self._turn_is_due = False
+        try:
+            self._hand_out()
+        finally:  # one failure must not hold up the others
+            if self._ready:
+                self._run_ready()
+
+    def _hand_out(self) -> None:
+        """Rounds, as far as a slice goes."""
         self._take_fed()
         left = SLICE
         while True:
@@ -217,9 +229,7 @@ class Hub:
             left = self._run_deliveries(left)
             if left <= 0:
                 break
-        if not self._ticking:
-            self._ticking = True
-            self._loop.call_soon(self._tick)
+        self._take_turn()
 
     def _go_around(self, hole: Hole) -> None:
         """Have everyone who may lack what *hole* hides read it from the log, or the gap there.
@@ -298,7 +308,8 @@ class Hub:
         last = self.position
         self.messages += count - len(unsent)
         # The smallest first: a few who hold a channel of their own do not wait for a crowd.
-        for audience, messages in sorted(shares.items(), key=_size):
+        ordered = sorted(shares.items(), key=_size) if len(shares) > 1 else shares.items()
+        for audience, messages in ordered:
             self._give_share(audience, messages, base, last)
         if self._early:
             early, self._early = self._early, []
@@ -325,9 +336,7 @@ class Hub:
         delivery = Delivery(audience, data, audience.held_base, messages[-1].id)
         audience.delivery = delivery
         self._deliveries.append(delivery)
-        if not self._ticking:
-            self._ticking = True
-            self._loop.call_soon(self._tick)
+        self._take_turn()
 
     def _fetch(self, trace: Message, audiences: Iterable[Audience]) -> None:
         """Have the members of *audiences* read from the log what came as a *trace* only.
@@ -427,7 +436,7 @@ class Hub:
             self.after_round(partial(self.catch_up, session))
             return
         flows = session.conflating
-        page = self.recent.read(session.after, position, PAGE_MESSAGES, PAGE_BYTES)
+        page = self.recent.page(session.after, position, PAGE_MESSAGES, PAGE_BYTES)
         key = () if page is not None and flows is None else tuple(session.after.items())
         if flows is None:
             page = page or self._pages.get(key)
@@ -463,22 +472,22 @@ class Hub:
         if not more and all(after == self.position for after in session.after.values()):
             self.add(session)
             return
-        self._ready.append(session)
-        if not self._readying:
-            self._readying = True
-            self._loop.call_soon(self._run_ready)
+        self._ready.append((session, session.turn, None))
+        self._take_turn()
 
     def _run_ready(self) -> None:
         """A page for each session that waits for its turn, until this turn's time is used up."""
-        self._readying = False
         until = time.perf_counter() + CATCH_UP_SECONDS
         for _ in range(len(self._ready)):
-            self.catch_up(self._ready.popleft())
+            session, turn, page = self._ready.popleft()
+            if page is None:
+                self.catch_up(session)
+            elif session.turn == turn:
+                self._give(session, page)
             if time.perf_counter() >= until:
                 break
-        if self._ready and not self._readying:
-            self._readying = True
-            self._loop.call_soon(self._run_ready)
+        if self._ready:
+            self._take_turn()
 
     def _start_reads(self) -> None:
         while self._queued_reads and self._reads_under_way < READS_AT_ONCE:
@@ -510,8 +519,10 @@ class Hub:
                 continue
             if page is None:
                 self._loop.call_later(RETRY_SECONDS, self._catch_up_if, session, turn)
-            else:
-                self._give(session, page)
+            else:  # in its turn: hundreds may have waited for the same page
+                self._ready.append((session, turn, page))
+        if self._ready:
+            self._take_turn()
 
 
 def _size(share: tuple[Audience, list[Message]]) -> int:

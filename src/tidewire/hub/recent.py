@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
+from tidewire.hub.pages import Pages
 from tidewire.log.engine import Floor, page_of
 from tidewire.log.window import Window
 from tidewire.model import Message, Namespaces, Page
@@ -35,6 +36,7 @@ class Recent:
         "_namespaces",
         "_newest",
         "_order",
+        "_pages",
         "_purged",
         "_traced",
         "_windows",
@@ -65,6 +67,7 @@ class Recent:
         self._purged: dict[str, int] = {}  # up to which id; as long as the record of it is here
         self._traced: dict[str, int] = {}  # the newest one; as long as it is here
         self._newest: dict[str, tuple[int, int]] = {}
+        self._pages = Pages()
 
     def extend(self, messages: Iterable[Message]) -> None:
         """Take in the log's next messages, in id order."""
@@ -79,11 +82,13 @@ class Recent:
             newest[channel] = (id, message.time)
             if not message.data:
                 (self._traced if message.gap is None else self._purged)[channel] = id
+                self._pages = Pages()
             self._bytes += message.size
             self.head = id
         while len(order) > self._most or self._bytes > self._max_bytes:
             self._drop_oldest()
-        self._bound_channels()
+        if len(newest) > self._most_channels:
+            self._bound_channels()
 
     def _drop_oldest(self) -> None:
         message = self._order.popleft()
@@ -102,6 +107,7 @@ class Recent:
 
     def forget_below(self, id: int) -> None:
         """Leave what is older than *id* to the engine: the feed did not bring all of it."""
+        self._pages = Pages()
         while self._order and self._order[0].id < id:
             self._drop_oldest()
         self.floor = max(self.floor, id - 1)
@@ -110,6 +116,7 @@ class Recent:
         """Leave all up to *id* to the engine, and what there is of each channel too."""
         for known in (self._order, self._windows, self._purged, self._traced, self._newest):
             known.clear()
+        self._pages = Pages()
         self._bytes = 0
         self.floor = self.head = id
 
@@ -135,6 +142,16 @@ class Recent:
         if len(after) > 1:
             messages.sort(key=_by_id)
         return page_of(messages, _NO_FLOORS, after, upto, limit, max_bytes, now_us // 1000)
+
+    def page(self, after: Mapping[str, int], upto: int, limit: int, max_bytes: int) -> Page | None:
+        """What ``read`` gives, or gave a moment ago: many stand at the same place."""
+        key = tuple(after.items())
+        page = self._pages.get(key)
+        if page is None:
+            page = self.read(after, upto, limit, max_bytes)
+            if page is not None:
+                self._pages.put(key, page)
+        return page
 
     def may_have(self, channels: Iterable[str], after: int) -> bool:
         """Whether there may be anything of *channels* above the id *after*."""
