@@ -69,6 +69,20 @@ async def test_what_is_done_is_seen_at_once_if_nothing_is_before_it() -> None:
     assert seen == [done, first, done]
 
 
+async def test_which_is_next() -> None:
+    answers = Answers()
+    done: Future[int] = asyncio.get_running_loop().create_future()
+    first: Future[int] = asyncio.get_running_loop().create_future()
+    assert not answers.is_next(done)
+    done.set_result(1)
+    assert answers.is_next(done)
+    answers.when_done(first, lambda _: None)
+    assert not answers.is_next(done), "one before it is not done"
+    first.set_result(0)
+    await asyncio.sleep(0)
+    assert answers.is_next(done)
+
+
 async def test_one_that_is_done_early_waits_for_those_before_it() -> None:
     engine = Engine()
     for _ in range(3):

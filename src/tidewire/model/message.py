@@ -13,6 +13,10 @@ import msgspec
 
 _encode = msgspec.json.encode
 
+# Epoch and channel need no escaping: their alphabets have no quote or backslash.
+_HEAD = b'{"type":"message","id":"%b-%d","channel":"%b","seq":%d,"time":%d'
+_PLAIN = _HEAD + b',"data":%b}'
+
 
 class Draft(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A message before the log has accepted it.
@@ -98,18 +102,20 @@ class Message(msgspec.Struct, eq=False, gc=False):
                 f'"reason":"{self.gap}"}}'.encode()
             )
         elif envelope is None:
-            # Epoch and channel need no escaping: their alphabets have no quote or backslash.
-            head = (
-                f'{{"type":"message","id":"{self.epoch}-{self.id}","channel":"{self.channel}",'
-                f'"seq":{self.seq},"time":{self.time}'
-            )
-            if self.deliveries > 1:
-                head += f',"deliveries":{self.deliveries}'
-            if self.event is None and self.headers is None and not self.binary:
-                parts: tuple[bytes, ...] = (head.encode(), b',"data":', self.data, b"}")
+            epoch, channel = self.epoch.encode(), self.channel.encode()
+            if (
+                self.event is None
+                and self.headers is None
+                and not self.binary
+                and self.deliveries == 1
+            ):
+                envelope = self.made_envelope = _PLAIN % (
+                    epoch, self.id, channel, self.seq, self.time, self.data,
+                )  # fmt: skip
             else:
                 parts = (
-                    head.encode(),
+                    _HEAD % (epoch, self.id, channel, self.seq, self.time),
+                    b',"deliveries":%d' % self.deliveries if self.deliveries > 1 else b"",
                     b"" if self.event is None else b',"event":' + _encode(self.event),
                     b',"data":',
                     self.data,
@@ -117,7 +123,7 @@ class Message(msgspec.Struct, eq=False, gc=False):
                     b"" if self.headers is None else b',"headers":' + self.headers,
                     b"}",
                 )
-            envelope = self.made_envelope = b"".join(parts)
+                envelope = self.made_envelope = b"".join(parts)
         return envelope
 
     @property

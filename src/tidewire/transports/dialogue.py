@@ -34,7 +34,7 @@ from tidewire.transports.commands import (
 )
 from tidewire.transports.following import subscribe, unsubscribe
 from tidewire.transports.frames import Frames
-from tidewire.transports.gate import Gate
+from tidewire.transports.gate import OPEN_GATE, Gate
 from tidewire.transports.history import history
 from tidewire.transports.pacing import Pacer, Pacing
 from tidewire.transports.presence import presence
@@ -135,7 +135,7 @@ class Dialogue:
             ref = command.ref
             if command.addresses:
                 command.resolve(self._own_channels)
-            if command.needs is not None:
+            if command.needs is not None and self.gate is not OPEN_GATE:
                 self.gate.check(command.needs, command.names())
             _HANDLERS[type(command)](self, command)
         except TidewireError as error:

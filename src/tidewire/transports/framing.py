@@ -96,6 +96,8 @@ def message_frames(opcode: int, payload: bytes, most: int, *, compressed: bool =
     The bit of compression stands in the first of them only (RFC 7692 section 6.1).
     """
     size = len(payload)
+    if opcode == TEXT and size < _SHORT and size <= most and not compressed:  # as most are
+        return _SHORT_HEADS[size] + payload
     first = opcode | RSV1 if compressed else opcode
     if size <= most:
         return _head(FIN | first, size) + payload
@@ -114,6 +116,10 @@ def _head(first: int, size: int) -> bytes:
     if size < 65536:
         return _MEDIUM(first, 126, size)
     return _LONG(first, 127, size)
+
+
+_SHORT = 1024  # bytes
+_SHORT_HEADS = [_head(FIN | TEXT, size) for size in range(_SHORT)]
 
 
 def close_frame(code: int, reason: str = "") -> bytes:

@@ -62,7 +62,7 @@ class Pacer:
 
         One on a connection that *uploads* is taken in any case.
         """
-        paces = self._paces()
+        paces = self._pacing.paces.of(self._gate.caller)
         if paces is UNPACED:
             return None
         now = self._pacing.clock()
