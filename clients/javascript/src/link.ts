@@ -372,8 +372,8 @@ export function link(host: LinkHost, transports: readonly Transport[], terms: Te
     unfollow,
     close() {
       stopListening();
-      step({ type: "stop" });
-      env.clearTimeout(lingering);
+      followed.clear();
+      sync();
     },
   };
 }

@@ -589,6 +589,19 @@ describe("for await", () => {
     await one.close();
   });
 
+  it("ends with the client", async () => {
+    on["/poll"] = [page([], "c0"), page([message(1), message(2)], "c2")];
+    const one = client();
+    const got = [];
+    const loop = (async () => {
+      for await (const { data } of one.channel("news")) got.push(data);
+    })();
+    await world.pass(3_000);
+    await one.close();
+    await loop;
+    assert.deepEqual(got, [1, 2]);
+  });
+
   it("ends with its signal", async () => {
     feed();
     const abort = new AbortController();
@@ -641,6 +654,14 @@ for (const [title, make] of [
       await one.close();
       assert.deepEqual(states, ["connecting", "live", "waiting", "closed"]);
       assert.equal(world.timers, 0);
+    });
+
+    it("what is closed in the turn in which it begins opens nothing", async () => {
+      const one = client({}, make);
+      one.subscribe("news", () => {});
+      await one.close();
+      await world.pass(10_000);
+      assert.deepEqual([requests, world.timers], [[], 0]);
     });
 
     it("a signal closes it", async () => {

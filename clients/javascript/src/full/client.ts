@@ -112,6 +112,8 @@ export class FullClient extends Client<Delivery> {
   readonly #links = new Map<string, Link>();
   readonly #acks = new Map<string, Acknowledger>();
   readonly #subscriptions = new Set<FullSubscription>();
+  /** Ends the loops that read a channel. */
+  readonly #loops = new Set<() => void>();
   /** Under what the cursors are kept, if they are. */
   readonly #keptAs: string;
   readonly #kept: { [channel: string]: string };
@@ -180,7 +182,8 @@ export class FullClient extends Client<Delivery> {
   }
 
   /**
-   * The messages of a channel, one after the other; leaving the loop unsubscribes.
+   * The messages of a channel, one after the other; leaving the loop unsubscribes, and closing the
+   * client ends it.
    *
    * @throws TidewireError if the channel is refused, or more messages wait than may
    */
@@ -191,6 +194,7 @@ export class FullClient extends Client<Delivery> {
     const waiting: Delivery<T>[] = [];
     let end: (() => never) | undefined;
     let wake = () => {};
+    const finish = () => wake();
     const stop = (error: unknown) => {
       end ??= () => {
         throw error;
@@ -209,6 +213,7 @@ export class FullClient extends Client<Delivery> {
     signal?.addEventListener("abort", abort);
     if (signal?.aborted) abort();
     subscription.ready.catch(stop);
+    this.#loops.add(finish);
     try {
       for (;;) {
         for (const message of waiting.splice(0)) {
@@ -216,6 +221,7 @@ export class FullClient extends Client<Delivery> {
           yield message;
         }
         end?.();
+        if (this.closed) return;
         if (!waiting.length) {
           await new Promise<void>((resolve) => {
             wake = resolve;
@@ -223,6 +229,7 @@ export class FullClient extends Client<Delivery> {
         }
       }
     } finally {
+      this.#loops.delete(finish);
       signal?.removeEventListener("abort", abort);
       subscription.unsubscribe();
     }
@@ -266,16 +273,16 @@ export class FullClient extends Client<Delivery> {
   /** Lets go of everything. What was acknowledged is told first; publishes without answer fail. */
   override async close(): Promise<void> {
     if (this.closed) return;
-    this.closed = true;
     this.leaving();
+    for (const line of this.#links.values()) line.close();
+    this.#links.clear();
+    await super.close();
+    for (const finish of this.#loops) finish();
     this.#outbox.close(new TidewireError("cut", "the client was closed", "closed"));
     this.patience.wake(); // whoever waits to tell it together with more
     const told = Promise.all([...this.#acks.values()].map((acks) => acks.flush(0)));
     await Promise.race([told, this.patience.pause(LAST, true)]);
     this.patience.wake(); // which ends that pause, too
-    for (const line of this.#links.values()) line.close();
-    this.#links.clear();
-    await super.close();
   }
 
   /** Ends when there is a connection, if there is to be one. */
