@@ -150,7 +150,10 @@ class ConsumerRecords:
         self, name: str, change: Change, own: Own | None = None, then: Then | None = None
     ) -> Future[bytes | None]:
         future = self._engine.change(TABLE, name, change, self._ttl)
-        self._answers.when_done(future, partial(self._made, name, own, then))
+        if self._answers.is_next(future):
+            self._made(name, own, then, future)
+        else:
+            self._answers.when_done(future, partial(self._made, name, own, then))
         return future
 
     def _made(
