@@ -12,7 +12,7 @@ import pytest
 
 from tests.log.harness import EVERYTHING, draft
 from tests.log.redis_storage import NAMESPACES, Node
-from tests.redis_groups import RedisCluster
+from tests.redis_groups import PASSWORD, RedisCluster, cut_off
 from tidewire.log.partitioned import Partitioned
 from tidewire.log.redis import redis_engine
 from tidewire.log.redis_address import parse_address
@@ -94,7 +94,7 @@ def url(redis_log: Callable[[], str]) -> str:
 def doubled(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[RedisCluster]:
     """A cluster with a replica of each master."""
     caplog.set_level(logging.ERROR, "tidewire.log")
-    with RedisCluster(tmp_path, replicas=1) as cluster:
+    with RedisCluster(tmp_path, replicas=1, password=PASSWORD) as cluster:
         yield cluster
 
 
@@ -207,8 +207,9 @@ async def test_another_number_of_partitions_is_another_log(redis_log: Callable[[
             assert three.whole.epoch != two.whole.epoch
 
 
-async def test_partitions_are_on_all_masters_of_a_cluster(doubled: RedisCluster) -> None:
-    """One fails. What it has not told its replica yet, marks above all, may be lost: a break."""
+@pytest.mark.parametrize("cut", [False, True], ids=["linked", "cut off"])
+async def test_partitions_are_on_all_masters_of_a_cluster(doubled: RedisCluster, cut: bool) -> None:
+    """One fails. What it has not told its replica by then, marks among it, is lost: a break."""
     url = doubled.engine(partitions=PARTITIONS * 2)
     async with Spread(url) as one, Spread(url) as other:
         nodes = one, other
@@ -217,6 +218,10 @@ async def test_partitions_are_on_all_masters_of_a_cluster(doubled: RedisCluster)
         before = one.ids[-1]
         masters = doubled.masters()
         assert all(server.ask("DBSIZE") for server in masters)
+        if cut:
+            cut_off(doubled.replica_of(masters[1]), masters[1])
+            async with within(10, "in one order", *nodes):
+                await one.publish(10, 7)
         masters[1].kill()
         async with within(40, "taken", *nodes):
             receipts = [
@@ -230,9 +235,10 @@ async def test_partitions_are_on_all_masters_of_a_cluster(doubled: RedisCluster)
             for node in nodes:
                 await node.until(lambda node=node: node.reached >= last)  # type: ignore[misc]
                 assert node.ids == sorted(set(node.ids))
-            followed = await one.followed(before)
-            assert await other.followed(before) == followed
-        assert {receipt.id for receipt in receipts} <= set(followed)
+                assert {receipt.id for receipt in receipts} <= set(await node.followed(before))
+            broken = max([before, *(upto for node in nodes for _, upto in node.breaks)])
+            assert await one.followed(broken) == await other.followed(broken)
+        assert all(node.breaks for node in nodes) or not cut
 
 
 async def append_when_back(node: Spread, name: str) -> list[Receipt]:
