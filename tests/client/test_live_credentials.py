@@ -125,9 +125,9 @@ async def test_tokens_end_and_nothing_is_missing_and_nothing_double(
             published.append(END)
             await client.publish("news:all", END)
 
-    async with Client(server.url, api_key=KEY) as operator, asyncio.timeout(120):
+    async with Client(server.url, api_key=KEY) as operator, asyncio.timeout(20):
         await operator.operations.purge("news:all", forget=True)
-    async with CuttingProxy(server.address) as proxy, asyncio.timeout(120):
+    async with CuttingProxy(server.address) as proxy, asyncio.timeout(80):
         reading = [
             all_messages(name, proxy, Credentials(get_token=issuer, draw=lambda: drawn))
             for name, issuer in issuers.items()
