@@ -127,6 +127,8 @@ class App:
             hub, settings.poll_interval, self.poll_headers.short, settings.fragment_size
         )
         self.poll_answers = polls.PollAnswers(hub)
+        # Asked for by each poll: an attribute of the settings takes three times as long to find.
+        self.min_poll_interval = settings.min_poll_interval
         self.subscribers = subscribing.Subscribers()
         self.sessions = SessionRecords(hub.engine, settings.session_ttl)
         self.returns = Returns(FleetPace(self), loop.time)

@@ -61,16 +61,17 @@ class PollAnswers:
         self._hub = hub
         self._most = most
         self._head = -1
-        self._second = 0
+        self._begins = self._ends = 0.0  # the second that they are good in
         self._answers: dict[tuple[bytes | None, ...], bytes] = {}
 
     def get(self, key: tuple[bytes | None, ...]) -> bytes | None:
         """The answer to the same poll, if nothing has changed since."""
         head = self._hub.recent.head
-        second = int(time.time())
-        if head != self._head or second != self._second:
+        now = time.time()
+        if head != self._head or not self._begins <= now < self._ends:
             self._head = head
-            self._second = second
+            self._begins = float(int(now))
+            self._ends = self._begins + 1.0
             self._answers.clear()
             return None
         return self._answers.get(key)
@@ -139,9 +140,9 @@ def short_poll(app: App, request: Request, connection: Connection) -> None:
 
     Equal polls get equal answers until the next message or second: those bytes are made once.
     """
-    if app.settings.min_poll_interval:
+    if app.min_poll_interval:
         app.subscribers.check_interval(
-            _poller(app, request, connection), app.loop.time(), app.settings.min_poll_interval
+            _poller(app, request, connection), app.loop.time(), app.min_poll_interval
         )
     personal = False  # where nobody is asked who they are, it cannot be
     if not app.access.open:
@@ -209,7 +210,7 @@ async def _short_poll_later(
 
 
 def _respond_poll(app: App, request: Request, connection: Connection, found: Answer) -> None:
-    if found.more and app.settings.min_poll_interval:
+    if found.more and app.min_poll_interval:
         app.subscribers.welcome_back(_poller(app, request, connection))
     connection.respond(found.status, found.headers + app.cors(request), found.body)
 
