@@ -34,6 +34,9 @@ SIZE = 20_000_000
 LARGE = b64encode(Random(20).randbytes(SIZE * 3 // 4)).decode()
 """Text that does not compress to little, as photographs would not."""
 
+MOST_COPIES = 8
+"""What the server may hold while it takes and encodes one such message; its receivers are more."""
+
 channels = (f"large-{n}" for n in itertools.count())
 
 
@@ -249,8 +252,8 @@ def test_twenty_slow_readers_share_one_copy(start: StartServer) -> None:
         # Its answer comes before its round: the first bytes show that it was handed out.
         for socket in sockets:
             socket.buffer = socket.socket.recv(1)
-        assert server.resident_memory() - before < 5 * SIZE
+        assert server.resident_memory() - before < MOST_COPIES * SIZE
         for socket in sockets:
             data, _ = read_message(socket)
             assert json.loads(data)["data"] == LARGE
-        assert server.resident_memory() - before < 5 * SIZE
+        assert server.resident_memory() - before < MOST_COPIES * SIZE

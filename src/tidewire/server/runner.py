@@ -34,7 +34,7 @@ from tidewire.uploads import CallbackError, Intake, Store, load_callback
 logger = logging.getLogger("tidewire.server")
 
 BACKLOG = 4096
-LINGER_SECONDS = 1.0  # for requests of connections that were accepted just before the end
+LINGER_SECONDS = 3.0  # for requests of connections that were accepted just before the end
 CLOSE_SECONDS = 0.5  # of the time to drain, kept for closing what is left
 
 
