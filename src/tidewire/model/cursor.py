@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import secrets
 import string
+from functools import lru_cache
 
 import msgspec
 
@@ -31,6 +32,7 @@ class Cursor(msgspec.Struct, frozen=True, gc=False):
         return f"{self.epoch}-{self.id}"
 
 
+@lru_cache(1_024)  # one message is acknowledged by many, and many come back from one place
 def parse_cursor(text: str) -> Cursor:
     """Read a cursor as a client sends it back.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from asyncio import Future
 from collections.abc import Coroutine
-from functools import partial
 from typing import TYPE_CHECKING
 
 from tidewire.hub import Consumers
@@ -55,7 +54,7 @@ def ack(dialogue: Dialogue, command: Ack) -> None:
         dialogue.block(command.ref, work)
     else:
         # As publishes do, it waits for no earlier answer: the engine keeps the order.
-        then = dialogue.under_way(partial(_acked, dialogue, command.ref))
+        then = dialogue.under_way(_acked, dialogue, command.ref)
         consumers.records.acknowledge(name, ids, single=command.single, then=then)
 
 

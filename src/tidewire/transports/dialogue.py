@@ -11,7 +11,7 @@ from asyncio import Future
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, TypeVarTuple
 
 from tidewire.hub import Consumers, Holding, Hub, Presence
 from tidewire.model import BadRequest, Receipt, TidewireError
@@ -44,6 +44,7 @@ from tidewire.transports.wire import BUSY, Wire
 from tidewire.uploads import Intake
 
 T = TypeVar("T")
+Given = TypeVarTuple("Given")
 
 # Publishes and acknowledgements without their answer, or commands behind one that takes time
 MOST_UNDER_WAY = 128
@@ -196,21 +197,26 @@ class Dialogue:
         if self.hub.answers.is_next(future):
             self._published(command.ref, listed, future)
         else:
-            answer = self.under_way(partial(self._published, command.ref, listed))
+            answer = self.under_way(self._published, command.ref, listed)
             self.hub.answers.when_done(future, answer)
 
-    def under_way(self, answer: Callable[[Future[T]], None]) -> Callable[[Future[T]], None]:
-        """*answer*, to be called when a future is done; later commands do not wait for that."""
+    def under_way(
+        self, answer: Callable[[*Given, Future[T]], None], *given: *Given
+    ) -> Callable[[Future[T]], None]:
+        """What calls *answer* with the *given* and a future that is done.
+
+        Later commands do not wait for that.
+        """
         self._under_way += 1
         if self._under_way == MOST_UNDER_WAY:
             self.wire.stop_reading(BUSY)
-        return partial(self._done, answer)
+        return partial(self._done, answer, *given)
 
-    def _done(self, answer: Callable[[Future[T]], None], future: Future[T]) -> None:
+    def _done(self, answer: Callable[..., None], *given: object) -> None:
         self._under_way -= 1
         if self._under_way == MOST_UNDER_WAY // 2:
             self._read_on()
-        answer(future)
+        answer(*given)
 
     def _own_channels(self) -> tuple[str, ...]:
         return self.gate.caller.own_channels(self.holding.terms.device)
