@@ -34,9 +34,6 @@ SIZE = 20_000_000
 LARGE = b64encode(Random(20).randbytes(SIZE * 3 // 4)).decode()
 """Text that does not compress to little, as photographs would not."""
 
-MOST_COPIES = 8
-"""What the server may hold while it takes and encodes one such message; its receivers are more."""
-
 channels = (f"large-{n}" for n in itertools.count())
 
 
@@ -248,12 +245,14 @@ def test_twenty_slow_readers_share_one_copy(start: StartServer) -> None:
         for _ in range(2):  # what such messages leave in the allocator does not count
             asyncio.run(publish(server, "other"))
         before = server.resident_memory()
+        # A copy for each reader were twenty; what publishing takes for a moment is up to five.
+        most = 10 * SIZE
         asyncio.run(publish(server, "slow"))
         # Its answer comes before its round: the first bytes show that it was handed out.
         for socket in sockets:
             socket.buffer = socket.socket.recv(1)
-        assert server.resident_memory() - before < MOST_COPIES * SIZE
+        assert server.resident_memory() - before < most
         for socket in sockets:
             data, _ = read_message(socket)
             assert json.loads(data)["data"] == LARGE
-        assert server.resident_memory() - before < MOST_COPIES * SIZE
+        assert server.resident_memory() - before < most
