@@ -8,6 +8,7 @@ first, so that all workers end at about the same time.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -102,6 +103,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Have workers put first what takes long; in one process all stays in its order."""
+    """Have workers put first what takes long; in one process all stays in its order.
+
+    Raises:
+        pytest.UsageError: if tests have the same id: of those a worker would run only the first.
+    """
+    for item in items:
+        if item.parent and not item.nodeid.endswith(item.name):  # one that schemathesis has made
+            item._id = item.parent.id.child(item.name)
+    ids = Counter(item.nodeid for item in items)
+    if len(ids) < len(items):
+        raise pytest.UsageError(f"tests with the same id: {[id for id in ids if ids[id] > 1]}")
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: -seconds_of(unit_of(item.nodeid)))
