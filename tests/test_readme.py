@@ -73,7 +73,7 @@ class Running:
 
     def stop(self) -> None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGINT)
+            os.killpg(self.process.pid, signal.SIGTERM)
         self.process.communicate(timeout=PATIENCE)
 
 
