@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
+from tests.acceptance.waiting import until
 from tests.log.harness import EVERYTHING, draft
 from tests.log.redis_storage import NAMESPACES, Node
 from tests.redis_groups import PASSWORD, RedisCluster, cut_off
@@ -205,6 +206,17 @@ async def test_another_number_of_partitions_is_another_log(redis_log: Callable[[
         async with Spread(f"{log}&partitions=3") as three:
             assert three.head_at_open == 0
             assert three.whole.epoch != two.whole.epoch
+
+
+async def test_if_one_cannot_be_opened_none_stays_open(url: str, redis: RedisServer) -> None:
+    async with Spread(url) as node:
+        keys = [lane.engine._keys.log.decode() for lane in node.whole._lanes]  # type: ignore[attr-defined]
+    redis.ask("HSET", keys[0], "format", 7)
+    clients = redis.ask("CLIENT", "LIST").count("tidewire-")
+    with pytest.raises(EngineUnavailable, match="its format is 7"):
+        await Spread(url).whole.open(lambda messages: None)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    await until(lambda: redis.ask("CLIENT", "LIST").count("tidewire-") == clients)
 
 
 @pytest.mark.parametrize("cut", [False, True], ids=["linked", "cut off"])

@@ -116,23 +116,33 @@ class Partitioned:
             lane.engine.drops = self.drops
             lane.engine.marked = partial(self._marked, lane)
         try:
-            heads = await asyncio.gather(
-                *(
-                    lane.engine.open(partial(self._fed, lane), partial(self._broke, lane))
-                    for lane in self._lanes
-                )
-            )
-        except EngineUnavailable:
+            self._emitted = head = await self._open_all()
+            if head:
+                await self._settle(head)
+        except BaseException:
             for lane in self._lanes:
                 await lane.engine.close()
             raise
         self.epoch = _epoch_of([lane.engine.epoch for lane in self._lanes])
-        self._emitted = head = max(heads)
-        if head:
-            await self._settle(head)
         self._feed = feed
         self._hand_on()
         return head
+
+    async def _open_all(self) -> int:
+        """Open all partitions, and return the newest id; if one cannot be, none is being opened."""
+        found = await asyncio.gather(
+            *(
+                lane.engine.open(partial(self._fed, lane), partial(self._broke, lane))
+                for lane in self._lanes
+            ),
+            return_exceptions=True,
+        )
+        heads: list[int] = []
+        for head in found:
+            if isinstance(head, BaseException):
+                raise head
+            heads.append(head)
+        return max(heads)
 
     async def close(self) -> None:
         self._feed = None
