@@ -10,7 +10,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from typing import NamedTuple
 
 MOST_HOPS = 32
 """Proxies that a request may have come through. More are not looked at."""
@@ -37,6 +39,14 @@ def counted(address: str) -> str:
     return inet_ntop(AF_INET6, packed[:8] + bytes(8)) + "/64"
 
 
+class _Peer(NamedTuple):
+    """An address at the other end of connections: its bytes, its shortest form, and its word."""
+
+    packed: bytes
+    text: str
+    trusted: bool
+
+
 class Addresses:
     """Finds clients' addresses behind the *trusted* proxies: addresses, or networks as in CIDR."""
 
@@ -48,11 +58,13 @@ class Addresses:
             bits = (int(network.netmask), int(network.network_address))
             self._trusted[network.max_prefixlen // 8].append(bits)
         self._trusts_some = any(self._trusted.values())
+        # Behind proxies most connections come from the same few addresses.
+        self._peer = lru_cache(1_024)(self._look_at)
 
     def is_trusted(self, peer: str) -> bool:
         """Whether what *peer* says of its clients is believed."""
-        packed = _packed(peer) if self._trusts_some else None
-        return packed is not None and self._trusts(packed)
+        found = self._peer(peer) if self._trusts_some else None
+        return found is not None and found.trusted
 
     def client(self, peer: str, headers: Mapping[bytes, bytes]) -> str:
         """The address of the client whose request came from *peer*, in its shortest form.
@@ -63,11 +75,12 @@ class Addresses:
         """
         if not self._trusts_some and ":" not in peer:
             return peer
-        packed = _packed(peer)
-        if packed is None:
+        known = self._peer(peer)
+        if known is None:
             return peer
-        if not self._trusts(packed):
-            return _text(packed)
+        packed, text, trusted = known
+        if not trusted:
+            return text
         forwarded = headers.get(b"forwarded")
         others = headers.get(b"x-forwarded-for")
         found = packed
@@ -77,6 +90,10 @@ class Addresses:
             named = self._walk(packed, _nodes(forwarded.decode("latin-1"))[-MOST_HOPS:])
             found = named if others is None or named == found else packed
         return _text(found)
+
+    def _look_at(self, peer: str) -> _Peer | None:
+        packed = _packed(peer)
+        return None if packed is None else _Peer(packed, _text(packed), self._trusts(packed))
 
     def _walk(self, peer: bytes, hops: list[str]) -> bytes:
         """The last of *hops*, from the right, that a trusted one names, beginning with *peer*."""
