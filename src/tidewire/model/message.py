@@ -6,7 +6,7 @@ never decoded or encoded again, so numbers keep their digits and objects their o
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -16,6 +16,8 @@ _encode = msgspec.json.encode
 # Epoch and channel need no escaping: their alphabets have no quote or backslash.
 _HEAD = b'{"type":"message","id":"%b-%d","channel":"%b","seq":%d,"time":%d'
 _PLAIN = _HEAD + b',"data":%b}'
+
+_NO_FORMS: Mapping[Hashable, bytes] = {}
 
 
 class Draft(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -172,6 +174,16 @@ class Message(msgspec.Struct, eq=False, gc=False):
         """Drop the cached encodings, to keep a stored message small."""
         self.forms = None
         self.made_envelope = None
+
+
+def joined(messages: Iterable[Message], form: Hashable, make: Callable[[Message], bytes]) -> bytes:
+    """The bytes of all *messages* in a form, as their ``forms`` have them, or *make* makes them.
+
+    Pages of the past are given to many, so most of theirs are made: those cost no call.
+    """
+    return b"".join(
+        [(message.forms or _NO_FORMS).get(form) or make(message) for message in messages]
+    )
 
 
 class Gap(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tidewire.model import Message
 from tidewire.model.envelope import Control
+from tidewire.model.message import joined
 from tidewire.transports.codecs import JSON, Codec
 from tidewire.transports.fragments import WHOLE
 from tidewire.transports.framing import TEXT, deflate, message_frames
@@ -42,7 +43,7 @@ class Frames:
             return self._frame(self.codec.batch([self._payload(message) for message in messages]))
         if len(messages) == 1:
             return self._message(messages[0])
-        return b"".join([self._message(message) for message in messages])
+        return joined(messages, self, self._message)
 
     def _message(self, message: Message) -> bytes:
         forms = message.forms

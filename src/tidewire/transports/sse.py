@@ -18,6 +18,7 @@ from collections.abc import Callable
 from tidewire.hub import Holding
 from tidewire.model import Message
 from tidewire.model.envelope import Close, Control, Ready, encode_control
+from tidewire.model.message import joined
 from tidewire.model.payload import text_of
 from tidewire.transports.fragments import WHOLE, fragments_of
 from tidewire.transports.wire import Wire
@@ -55,7 +56,7 @@ class Events:
         self._fragment_size = WHOLE if raw else fragment_size
 
     def messages(self, messages: list[Message]) -> bytes:
-        return b"".join([self._message(message) for message in messages])
+        return joined(messages, self, self._message)
 
     def _message(self, message: Message) -> bytes:
         forms = message.forms
