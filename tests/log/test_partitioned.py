@@ -354,6 +354,37 @@ async def test_a_break_is_over_when_a_partition_is_back_that_was_away() -> None:
     await cluster.close()
 
 
+async def test_what_waits_for_a_partition_that_is_away_is_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = Cluster()
+    node = await cluster.join()
+    await cluster.append(node, *CHANNELS)
+    head = node.ids[-1]
+    monkeypatch.setattr(partitioned, "MOST_HELD", 20 * partitioned.KEEPING)
+    number = node.engine._number_of(CHANNELS[0])
+    node.partitions[number - 1].away = True
+    for _ in range(50):
+        node.engine.append([draft(CHANNELS[0])])
+        await cluster.settle()
+        assert node.engine._held == len(node.engine._lanes[number].waiting) * (
+            partitioned.KEEPING + len(draft(CHANNELS[0]).data)
+        )
+        assert node.engine._held <= partitioned.MOST_HELD
+    assert node.ids[-1] == head
+    node.partitions[number - 1].away = False
+    await cluster.settle()
+    [(after, upto)] = node.breaks
+    page = await node.engine.read({CHANNELS[0]: after}, upto, 100, 1 << 20)
+    [last] = await cluster.append(node, CHANNELS[0])
+    fed = [id for id in node.ids if id > head]
+    assert after == head
+    assert len(page.messages) + len(fed) == 51
+    assert all(message.id <= upto < fed[0] for message in page.messages)
+    assert fed[-1] == last.id
+    await cluster.close()
+
+
 async def test_another_log_that_is_behind_gives_ids_above_what_was_handed_on() -> None:
     cluster = Cluster()
     node = await cluster.join()

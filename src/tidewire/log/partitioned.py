@@ -23,8 +23,9 @@ Others ask only if that does not happen for a moment. Whatever is still not in o
 again and again, for a mark may be lost on the way, or with the server that gave it.
 
 What it costs: a partition that is away holds up the order, so nothing is handed on until it is back
-(reading the past of channels in other partitions goes on). And what one call appends to
-several partitions is whole or not at all in each of them, not over all.
+(reading the past of channels in other partitions goes on). What the others feed meanwhile waits, up
+to ``MOST_HELD`` bytes; then the feed is broken instead, and the log is read later. And what one
+call appends to several partitions is whole or not at all in each of them, not over all.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import heapq
+import logging
 import zlib
 from asyncio import Future
 from collections import Counter, deque
@@ -42,9 +44,14 @@ from typing import Any, Protocol, cast
 from tidewire.log.engine import Broken, Change, Engine, Feed
 from tidewire.model import Draft, EngineUnavailable, Gap, Message, Page, Receipt, Since
 
+logger = logging.getLogger("tidewire.log")
+
 GRACE_SECONDS = 0.01
 """So long the node that has appended has time to ask for the marks itself."""
 AGAIN_SECONDS = 0.5
+MOST_HELD = 64 << 20
+"""Bytes of messages that wait until they are in order, with what keeping one takes."""
+KEEPING = 500
 ANSWER_SECONDS = 5.0
 """An append that is not in order by then fails, though its partition holds it."""
 
@@ -90,6 +97,7 @@ class Partitioned:
         self._broken: Broken | None = None
         self._broken_upto = 0  # 0: the feed is whole
         self._emitted = 0  # everything up to here was handed on
+        self._held = 0  # bytes of what waits in all lanes
         # By the id that must have been handed on, with when they came: what waits to be answered.
         self._answers: list[tuple[int, int, float, Future[Any], object]] = []
         self._number = 0
@@ -159,7 +167,23 @@ class Partitioned:
 
     def _fed(self, lane: _Lane, messages: list[Message]) -> None:
         lane.waiting.extend(messages)
+        self._held += sum(message.size + KEEPING for message in messages)
+        if self._held > MOST_HELD:
+            logger.warning("the feed waits for a partition that is away: the log is read instead")
+            upto = max(messages[-1].id, *(lane.known for lane in self._lanes))
+            self._broken_upto = max(self._broken_upto, upto)
+            for each in self._lanes:
+                self._take(each, upto)
         self._marked(lane, messages[-1].id)
+
+    def _take(self, lane: _Lane, upto: int) -> list[Message]:
+        """What waits in a lane up to an id; it does not wait any more."""
+        waiting = lane.waiting
+        taken: list[Message] = []
+        while waiting and waiting[0].id <= upto:
+            taken.append(waiting.popleft())
+        self._held -= sum(message.size + KEEPING for message in taken)
+        return taken
 
     def _marked(self, lane: _Lane, id: int) -> None:
         if id > lane.known:
@@ -173,7 +197,8 @@ class Partitioned:
         before that if the partition has lost messages: of the others nothing is to come twice.
         What it gives since then has ids above all that it has lost.
         """
-        lane.waiting.clear()
+        if lane.waiting:
+            self._take(lane, lane.waiting[-1].id)
         lane.known = upto  # which is lower than it was if another log begins there
         self._broken_upto = max(self._broken_upto, upto, self._emitted)
         self._hand_on()
@@ -186,8 +211,7 @@ class Partitioned:
             self._nudge_in(GRACE_SECONDS)
             return False
         for lane in self._lanes:
-            while lane.waiting and lane.waiting[0].id <= upto:
-                lane.waiting.popleft()
+            self._take(lane, upto)
         epoch, self.epoch = self.epoch, _epoch_of([lane.engine.epoch for lane in self._lanes])
         after = self._emitted if epoch == self.epoch else 0
         self._broken_upto = 0
@@ -206,11 +230,7 @@ class Partitioned:
         if low > self._emitted:
             ready: list[Message] = []
             for lane in self._lanes:
-                waiting = lane.waiting
-                while waiting and waiting[0].id <= low:
-                    message = waiting.popleft()
-                    if message.id > self._emitted:
-                        ready.append(message)
+                ready += (m for m in self._take(lane, low) if m.id > self._emitted)
             self._emitted = low
             if ready:
                 ready.sort(key=_by_id)
