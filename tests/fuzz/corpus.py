@@ -9,6 +9,7 @@ of the interpreter to another. The rest is by hand: ``seeds.txt``, from which th
 from __future__ import annotations
 
 import ast
+import gc
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,10 +86,13 @@ def steps_of(run: Callable[[bytes], None], data: bytes) -> set[tuple[CodeType, i
         frame.f_trace_lines = False
         return step
 
-    before = sys.gettrace()
+    before, collects = sys.gettrace(), gc.isenabled()
+    gc.disable()  # what others have left would take steps while it is collected
     sys.settrace(enter)
     try:
         run(data)
     finally:
         sys.settrace(before)
+        if collects:
+            gc.enable()
     return steps

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import gc
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz import connections
-from tests.fuzz.corpus import CORPUS, kept, smallest
+from tests.fuzz.corpus import CORPUS, PACKAGE, kept, smallest, steps_of
 from tests.fuzz.targets import TARGETS
 from tidewire.transports.framing import Event, FrameParser
 
@@ -80,3 +81,19 @@ def test_the_smallest_inputs_that_take_every_step() -> None:
     chosen = smallest([b"a-1", b"b-22", b"x", b"y" * 60, b"z" * 61, b"x"], run)
     assert chosen == [b"x", b"a-1", b"y" * 60]
     assert smallest(chosen, run, beside=[b"c-3"]) == [b"x", b"y" * 60]
+
+
+def test_the_steps_of_an_input_are_its_own() -> None:
+    """Whatever else of Tidewire is collected meanwhile."""
+    others: dict[str, Any] = {}
+    exec(compile("def collected(*_): pass", f"{PACKAGE}/others.py", "exec"), others)
+    thresholds = gc.get_threshold()
+    gc.callbacks.append(others["collected"])
+    gc.set_threshold(1)
+    try:
+        steps = steps_of(TARGETS["cursors"].run, b"a-1")
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(others["collected"])
+    assert steps
+    assert others["collected"].__code__ not in {code for code, _, _ in steps}
