@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scheduling import LONG, TOGETHER, seconds_of, unit_of
+from tests.scheduling import LONG, TOGETHER, pytest_collection_modifyitems, seconds_of, unit_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -37,6 +37,11 @@ def test_a_file_is_together_with_no_other_unless_it_is_said() -> None:
         assert seconds_of(files[0]) == sum(LONG.get(file, 0) for file in files)
     named = [file for files in TOGETHER for file in files]
     assert len(named) == len(set(named))
+
+
+def test_two_tests_of_one_id_end_the_session(request: pytest.FixtureRequest) -> None:
+    with pytest.raises(pytest.UsageError, match=r"same id: .*of_one_id_end_the_session"):
+        pytest_collection_modifyitems(request.config, [request.node, request.node])
 
 
 def test_files_stay_whole_and_in_order(tmp_path: Path) -> None:
