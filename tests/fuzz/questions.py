@@ -23,7 +23,7 @@ def cursors(data: bytes) -> None:
         and int(number) < 1 << 63
     )
     try:
-        cursor = parse_cursor(text)
+        cursor = parse_cursor.__wrapped__(text)  # it reads anew what it has read before
     except InvalidCursor as error:
         check_refusal(error)
         assert not good
