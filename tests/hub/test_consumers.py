@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +14,8 @@ from tidewire.model import Cursor, Draft, Replaced, Subscription
 from tidewire.model.subscription import START
 
 if TYPE_CHECKING:
+    from asyncio import Future
+
     from tests.hub.conftest import MakeWorld
 
 WAIT = 16.0
@@ -386,6 +388,51 @@ def test_of_two_at_once_the_one_whose_claim_is_later(house: House) -> None:
     house.rest()
     assert first.result() is None
     assert second.result() is not None
+
+
+class AtOnce:
+    """An engine whose changes are answered together, as those of one transaction are."""
+
+    def __init__(self, house: House) -> None:
+        self._engine: Any = house.world.hub.engine
+        self._loop = house.world.loop
+        self._answers: list[tuple[Future[Any], Future[Any]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def change(self, *arguments: Any) -> Future[Any]:
+        future = self._loop.create_future()
+        self._answers.append((future, self._engine.change(*arguments)))
+        return future
+
+    def answer(self) -> None:
+        """Everything so far is kept."""
+        for future, kept in self._answers:
+            future.set_result(kept.result())
+        self._answers.clear()
+
+
+def test_an_acknowledgement_in_the_step_in_which_a_poll_comes_is_not_undone(house: House) -> None:
+    """As when a poll reaches the server twice, and the client acknowledges the first answer."""
+    house.reader().open("a", claims=False).session.close()
+    ids = house.publish(*"aaa")
+    engine: Any = AtOnce(house)
+    house.consumers.records._engine = engine
+    wanted = Subscription(("a",), (), START)
+    attach = house.consumers.attach("bob", wanted, claims=False)
+    attaching = house.world.loop.create_task(attach)
+    house.rest()
+    kept = house.consumers.records.acknowledge("bob", [ids[1]], single=False)
+    engine.answer()
+    house.rest()
+    assert kept.done()
+    consumer, opened = attaching.result()
+    assert opened.cursors[0].id == consumer.state.floor == ids[1]
+    consumer.close()
+    house.rest()
+    engine.answer()
+    assert house.record.floor == ids[1]
 
 
 def test_a_claim_on_another_server_ends_it_here(house: House) -> None:

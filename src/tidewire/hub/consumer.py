@@ -48,6 +48,7 @@ class Consumer:
     """Give it to a ``Session``, which closes it. It is on the loop's thread only."""
 
     __slots__ = (
+        "_begun",
         "_consumers",
         "_crowd",
         "_going_back",
@@ -84,6 +85,7 @@ class Consumer:
         self.received = 0  # up to here the client has everything, by its own word
         self.closed = False
         self.replaced = False
+        self._begun = False
         self._session: Session | None = None
         self._sent = 0  # up to here everything was sent
         self._seen = 0  # up to here gaps were told to this client
@@ -108,6 +110,12 @@ class Consumer:
         ``None``: it does not say, so everything unacknowledged comes again.
         """
         now, rules = self._consumers.now(), self._consumers.rules
+        # The record may have changed since it was read: that was heard, and must not be undone.
+        if self._value and (heard := decode(self._value)).holder == record.holder:
+            record = heard
+        else:
+            self._value = b""
+        self._begun = True
         self.holder = record.holder
         self.received = max(record.floor, received or 0)
         state = come_back(record, self.received, now, rules)
@@ -290,6 +298,9 @@ class Consumer:
 
     def adopt(self, value: bytes, own: Own | None) -> None:
         """Take in what the record says of acknowledgements; *own* is in it already."""
+        if not self._begun:
+            self._value = value
+            return
         state = record = decode(value)
         if record.holder != self.holder:
             return  # somebody else's by now; the claim will be heard
