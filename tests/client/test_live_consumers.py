@@ -161,7 +161,7 @@ async def test_a_message_that_the_server_gave_up_holds_up_no_other(
     name: str, tmp_path: Path
 ) -> None:
     """All after it are acknowledged singly: thousands of them, where the server keeps 1,000."""
-    server = serve(tmp_path, "--ack-wait", "0.2", "--max-deliver", "2")
+    server = serve(tmp_path, "--ack-wait", "1", "--max-deliver", "2")
     try:
         await publish(server, "poison", range(1000))
         async with Client(server.url) as client:
