@@ -150,10 +150,7 @@ class ConsumerRecords:
         self, name: str, change: Change, own: Own | None = None, then: Then | None = None
     ) -> Future[bytes | None]:
         future = self._engine.change(TABLE, name, change, self._ttl)
-        if self._answers.is_next(future):
-            self._made(name, own, then, future)
-        else:
-            self._answers.when_done(future, partial(self._made, name, own, then))
+        self._answers.when_done(future, self._made, name, own, then)
         return future
 
     def _made(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from asyncio import Future
-from functools import partial
 from typing import TYPE_CHECKING
 
 from tidewire.access.paces import UNPACED
@@ -51,11 +50,7 @@ def publish(app: App, request: Request, connection: Connection) -> None:
             request.caller, "publish", dict.fromkeys(draft.channel for draft in drafts)
         )
     future = app.hub.engine.append(drafts)
-    if app.hub.answers.is_next(future):
-        _published(app, request, connection, many, future)
-    else:
-        answer = partial(_published, app, request, connection, many)
-        app.hub.answers.when_done(future, answer)
+    app.hub.answers.when_done(future, _published, app, request, connection, many)
 
 
 def _draft_of_query(app: App, request: Request) -> Draft:
