@@ -83,16 +83,27 @@ async def test_retry_until_it_succeeds() -> None:
     assert told == [(0.5, "down"), (7.5, "busy")]
 
 
-async def test_retry_gives_up_in_time() -> None:
+@pytest.mark.parametrize(
+    ("asked", "slept"),
+    [
+        (None, [0.9, 1.8, 3.6, 3.7]),  # the last would have been 7.2 s, beyond the end
+        (6.0, [6.9]),  # 3.1 s are left
+        (9.5, [10.0]),
+        (10.0, []),
+    ],
+)
+async def test_retry_uses_all_of_its_time_and_no_more(
+    asked: float | None, slept: list[float]
+) -> None:
     time = Time()
     attempts = 0
 
     async def operation() -> None:
         nonlocal attempts
         attempts += 1
-        raise Interrupted(f"down {attempts}")
+        raise Interrupted(f"down {attempts}", asked)
 
-    with pytest.raises(Unanswered, match="down 4"):
+    with pytest.raises(Unanswered, match=f"down {len(slept) + 1}$"):
         await retry(
             operation,
             within=10,
@@ -100,8 +111,7 @@ async def test_retry_gives_up_in_time() -> None:
             clock=time.clock,
             sleep=time.sleep,
         )
-    # The next would have been 7.2 s, that is after the end.
-    assert time.slept == pytest.approx([0.9, 1.8, 3.6])
+    assert time.slept == pytest.approx(slept)
 
 
 async def test_retry_passes_on_what_cannot_succeed() -> None:

@@ -71,18 +71,21 @@ async def retry(
 ) -> T:
     """Run ``operation`` until it is not interrupted, for at most ``within`` seconds.
 
-    ``on_wait`` is told the delay and the reason before each wait.
+    ``on_wait`` is told the delay and the reason before each wait. The last attempt is at the end
+    of the time, unless the server wants none so soon.
 
     Raises:
-        Unanswered: when the next attempt would begin after the time is over.
+        Unanswered: when the time is over, or the server wants the next attempt after that.
     """
     end = clock() + within
     while True:
         try:
             return await operation()
         except Interrupted as error:
-            delay = backoff.delay(error.retry_after)
-            if clock() + delay >= end:
+            left = end - clock()
+            if left <= (error.retry_after or 0):
                 raise Unanswered(error.reason) from error
+            # A delay that is drawn doubles: without this most of the time would not be used.
+            delay = min(backoff.delay(error.retry_after), left)
             on_wait(delay, error.reason)
             await sleep(delay)

@@ -28,9 +28,10 @@ export class Patience {
         return await attempt();
       } catch (error) {
         const { final, kind, retry } = failureOf(error);
-        const delay = backoff.next(retry);
-        if (final || signal?.aborted || this.#env.now() + delay > end) throw error;
-        await this.pause(delay, kind !== "later");
+        const left = end - this.#env.now();
+        if (final || signal?.aborted || left <= (retry ?? 0)) throw error;
+        // The last attempt is at the end: a delay that doubles would leave most of the time unused.
+        await this.pause(Math.min(backoff.next(retry), left), kind !== "later");
       }
     }
   }
