@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.acceptance.waiting import until
 from tests.certificates import Authority
 from tests.listening import HOST, Listener
 from tests.log.harness import HOUR, draft, drafts
