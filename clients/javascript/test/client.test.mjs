@@ -317,6 +317,23 @@ describe("an older signal, as React Native has it", () => {
   });
 });
 
+describe("asking a server that is away", () => {
+  it("goes on to the end of its time", async () => {
+    const outcome = assert.rejects(client().history("news"), { kind: "cut" });
+    await world.pass(29_999); // 0.5 + 1 + 2 + 4 + 8 s, and the next 15 would end after 30 s
+    assert.equal(requests.length, 6);
+    await world.pass(1);
+    await outcome;
+    assert.equal(requests.length, 7);
+  });
+
+  it("ends at once if the server wants nothing before that", async () => {
+    on["/history"] = () => problem(503, "unavailable", { "Retry-After": "30" });
+    await assert.rejects(client().history("news"), { kind: "later" });
+    assert.equal(requests.length, 1);
+  });
+});
+
 describe("credentials", () => {
   const token = (life, wall = 1_795_392_000) =>
     `h.${btoa(JSON.stringify({ exp: wall + life, iat: wall })).replace(/=/g, "")}.s`;
