@@ -130,13 +130,17 @@ def test_a_crowd_tells_what_is_missing(tmp_path: Path) -> None:
         assert (report.have, report.missing, report.gaps) == (10, 30, 10)
 
 
-def test_a_family_is_a_process_and_all_that_it_has_started(tmp_path: Path) -> None:
-    command = "import subprocess, sys; subprocess.run(['sleep', '60'])"
-    with subprocess.Popen((sys.executable, "-c", command)) as parent:
+def test_a_family_is_a_process_and_all_that_it_has_started() -> None:
+    # The child says when it runs: between fork and exec it is measured with its parent's memory.
+    child = "import time; print('runs', flush=True); time.sleep(600)"
+    command = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    with subprocess.Popen((sys.executable, "-c", command), stdout=subprocess.PIPE) as parent:
         try:
-            while len(members := family(parent.pid)) < 2:
-                time.sleep(0.01)
+            assert parent.stdout is not None
+            assert parent.stdout.readline() == b"runs\n"
+            members = family(parent.pid)
             assert members[0] == parent.pid
+            assert len(members) == 2
             assert 0 < proportional_kib(members) <= sum(map(resident_kib, members))
         finally:
             for pid in reversed(family(parent.pid)):
