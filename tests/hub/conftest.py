@@ -39,7 +39,17 @@ class MakeWorld(Protocol):
 
 
 @pytest.fixture
-def make_world(loop: asyncio.AbstractEventLoop) -> Iterator[MakeWorld]:
+def _no_clock_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A turn is never too long for the next session, and pages are shown for good.
+
+    However long the machine halts, as many reads are made, in as many turns.
+    """
+    monkeypatch.setattr("tidewire.hub.hub.CATCH_UP_SECONDS", 1_000.0)
+    monkeypatch.setattr("tidewire.hub.pages.SHOWN_SECONDS", 1_000.0)
+
+
+@pytest.fixture
+def make_world(loop: asyncio.AbstractEventLoop, _no_clock_decides: None) -> Iterator[MakeWorld]:
     """Make worlds that end with the test."""
     worlds: list[World] = []
 
