@@ -16,9 +16,9 @@ WHOLE = Page([], [], 7, True)
 LAST = Page([], [], 7, False)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def move(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Move the clock by so many seconds."""
+    """Move the clock, which stands still otherwise, by so many seconds."""
     clock = [1000.0]
     monkeypatch.setattr("tidewire.hub.pages.time.monotonic", lambda: clock[0])
 
