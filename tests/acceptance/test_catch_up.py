@@ -7,6 +7,7 @@ import contextlib
 import time
 from contextlib import asynccontextmanager
 from functools import partial
+from statistics import median
 from typing import TYPE_CHECKING
 
 import pytest
@@ -172,7 +173,7 @@ async def test_a_stalled_reader_among_500_holds_up_no_one(
             for _ in range(8):
                 published += await publish_batch(client, numbered(10, ["bulk"], text="x" * 100_000))
             memory = Memory(server)
-            slowest = 0.0
+            delays = []
             async with memory.watched():
                 for n in range(1, 41):
                     bulk = numbered(10, ["bulk"], first=n * 10, text="x" * 100_000)
@@ -180,8 +181,10 @@ async def test_a_stalled_reader_among_500_holds_up_no_one(
                     begin = time.monotonic()
                     published += await publish_batch(client, [{"channel": "news", "data": n}])
                     await until(partial(everyone_has, members, n))
-                    slowest = max(slowest, max(member.last_at for member in members) - begin)
-            assert slowest < 1.0, "the others waited for the stalled reader"
+                    delays.append(max(member.last_at for member in members) - begin)
+            # Of all rounds, not of the slowest: a machine that stands still for a moment delays
+            # one or two of them, a server that waits for the stalled reader every one.
+            assert median(delays) < 1.0, "the others waited for the stalled reader"
             grown = memory.growth
             stalled.hurry()
             while len(stalled.messages) < len(published):
@@ -203,11 +206,12 @@ async def test_a_reader_that_stays_stalled_is_ended_and_resumes(
         with SlowReader(server.address, transport, ["bulk"], since="start") as stalled:
             while not stalled.messages:
                 assert stalled.read(65_536)
+            # Before it stalls: its second may be over when the last of what follows is published.
+            assert server.connections() > before
             for first in range(1, 101, 10):
                 batch = numbered(10, ["bulk"], first=first, text="x" * 100_000)
                 published += await publish_batch(client, batch)
-            assert server.connections() > before
-            await until(lambda: server.connections() == before, within=10)
+            await until(lambda: server.connections() == before)
             while stalled.read(1 << 20):
                 pass
             assert len(stalled.messages) < len(published), "it was not stalled"
@@ -223,7 +227,8 @@ async def test_a_reader_that_stays_stalled_is_ended_and_resumes(
 async def test_a_slow_reader_that_takes_some_bytes_is_not_ended(
     start: StartServer, transport: str
 ) -> None:
-    server = start(stall_timeout=1)
+    # So long that a test that stands still for a moment takes its bytes in time.
+    server = start(stall_timeout=4)
     async with http_client(server.url) as client:
         with SlowReader(server.address, transport, ["bulk"], since="now") as reader:
             assert reader.read(65_536)
@@ -231,9 +236,10 @@ async def test_a_slow_reader_that_takes_some_bytes_is_not_ended(
             for first in range(0, 100, 10):
                 batch = numbered(10, ["bulk"], first=first, text="x" * 100_000)
                 published += await publish_batch(client, batch)
+                assert reader.read(4_096)
             begin = time.monotonic()
-            while time.monotonic() < begin + 3:
-                for _ in range(20):
+            while time.monotonic() < begin + 6:
+                for _ in range(10):
                     assert reader.read(4_096)
                 await asyncio.sleep(0.1)
             assert len(reader.messages) < len(published), "it was not slow"
@@ -276,11 +282,14 @@ async def test_a_poller_that_never_reads_its_answer_costs_nothing_for_others(
         await publish_batch(client, numbered(80, ["bulk"], text="x" * 100_000))
         before = server.connections()
         with RawConnection(server.address, receive_buffer=4096) as connection:
-            for _ in range(100):  # pipelined: some 25 MB of answers that no one takes
-                connection.request("GET", "/poll?channels=bulk&since=start")
+            # Pipelined: some 25 MB of answers that no one takes. In one piece, or the connection
+            # of a test that stands still for a moment has ended before the last is asked for.
+            connection.send(
+                b"GET /poll?channels=bulk&since=start HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100
+            )
             memory = Memory(server)
             async with memory.watched():
                 for _ in range(20):
                     assert (await client.get("/healthz")).status_code == 200
-                await until(lambda: server.connections() == before, within=10)
+                await until(lambda: server.connections() == before)
             assert memory.growth < ALLOWED_GROWTH

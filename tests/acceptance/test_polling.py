@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 names = (f"poll-{n}" for n in itertools.count())
 
+HELD = 10.0
+"""Seconds. What is not answered at once is held for 20 or 30 of them; a machine that stands still
+for a moment is not taken for that.
+"""
+
 
 @pytest.fixture
 def channel() -> str:
@@ -65,7 +70,7 @@ def check_caching(answer: Response) -> None:
 def test_a_short_poll_answers_at_once(connection: RawConnection, channel: str) -> None:
     begin = time.monotonic()
     answer = connection.get(f"/poll?channels={channel}")
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < HELD
     assert answer.status == 200
     assert answer.headers["content-type"].startswith("application/json")
     body = answer.json()
@@ -182,11 +187,11 @@ def test_last_modified(connection: RawConnection, channel: str) -> None:
     target = f"/poll?channels={channel}&since=start"
     answer = connection.get(target)
     date = parsedate_to_datetime(answer.headers["last-modified"])
-    assert abs(date.timestamp() - time.time()) < 5
+    assert abs(date.timestamp() - time.time()) < 60
     old = formatdate(time.time() - 3600, usegmt=True)
     assert connection.get(target, {"If-Modified-Since": old}).status == 200
     assert connection.get(target, {"If-Modified-Since": "nonsense"}).status == 200
-    wait_until(lambda: is_unchanged(connection, target), within=5)
+    wait_until(lambda: is_unchanged(connection, target))
 
 
 def is_unchanged(connection: RawConnection, target: str) -> bool:
@@ -237,12 +242,14 @@ def test_too_frequent_polls_are_refused(start: StartServer, channel: str) -> Non
     server = start(min_poll_interval=1)
     target = f"/poll?channels={channel}"
     with RawConnection(server.address) as connection:
-        assert connection.get(target).status == 200
-        refused = connection.get(target)
+        # In one piece: no moment in which the machine stands still comes between the two.
+        connection.send(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() * 2)
+        assert connection.response().status == 200
+        refused = connection.response()
         assert refused.status == 429
         assert refused.problem["code"]
         assert 1 <= int(refused.headers["retry-after"]) <= 2
-        wait_until(lambda: connection.get(target).status == 200, within=5)
+        wait_until(lambda: connection.get(target).status == 200)
 
 
 # Long polling
@@ -255,7 +262,7 @@ def test_a_long_poll_answers_at_once_when_there_is_something(
     publish_one(connection, channel)
     begin = time.monotonic()
     answer = connection.get(f"/longpoll?channels={channel}&cursor={cursor}")
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < HELD
     assert seqs(answer) == [1]
     assert (answer.json()["hasNew"], answer.json()["recovered"]) == (True, True)
     check_caching(answer)
@@ -264,7 +271,7 @@ def test_a_long_poll_answers_at_once_when_there_is_something(
 def test_an_empty_long_poll_is_204_with_the_cursor(connection: RawConnection, channel: str) -> None:
     begin = time.monotonic()
     answer = connection.get(f"/longpoll?channels={channel}&wait=1")
-    assert 0.9 < time.monotonic() - begin < 3
+    assert 0.9 < time.monotonic() - begin < HELD
     assert (answer.status, answer.body) == (204, b"")
     assert "content-length" not in answer.headers
     check_caching(answer)
@@ -277,7 +284,7 @@ def test_prefer_sets_the_wait(connection: RawConnection, channel: str) -> None:
     begin = time.monotonic()
     answer = connection.get(f"/longpoll?channels={channel}", {"Prefer": "wait=1"})
     assert answer.status == 204
-    assert 0.9 < time.monotonic() - begin < 3
+    assert 0.9 < time.monotonic() - begin < HELD
 
 
 def held_poll(server: ServerProcess, channel: str, extra: str = "") -> tuple[RawConnection, str]:
@@ -300,7 +307,7 @@ def test_a_held_poll_is_woken_at_once_and_answered_once(
         publish_one(connection, channel)
         begin = time.monotonic()
         answer = held.response()
-        assert time.monotonic() - begin < 0.5
+        assert time.monotonic() - begin < HELD
         assert seqs(answer) == [1]
         publish_one(connection, channel)
         # The next answer on this connection is that of the next request, and of no other.
@@ -326,7 +333,7 @@ async def test_many_held_polls_are_all_woken(server: ServerProcess, channel: str
                 answer = poll.get(target).json()
                 messages += map(from_envelope, answer["messages"])
             check_received(published, messages)
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < HELD
 
 
 def test_a_vanished_poller_is_noticed(start: StartServer, channel: str) -> None:
@@ -359,7 +366,7 @@ async def test_a_long_poll_loop_among_publishers_misses_nothing(
 
         publishing = asyncio.create_task(keep_publishing())
         while len(received) < 400:
-            answer = await one.get(f"/longpoll?channels={channel}&cursor={cursor}&wait=5")
+            answer = await one.get(f"/longpoll?channels={channel}&cursor={cursor}&wait=20")
             assert answer.status_code == 200
             received += map(from_envelope, answer.json()["messages"])
             cursor = answer.json()["cursor"]
