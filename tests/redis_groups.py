@@ -1,7 +1,8 @@
 """Several Redis servers that stand for one another: Sentinel, and Redis Cluster.
 
-They notice within about two seconds that one of them is gone, not within the half minute of real
-life, and need two more to put another in its place.
+They notice within about two seconds that one of them was killed, not within the half minute of real
+life, and need two more to put another in its place. Until then they are patient: on a busy machine
+one may stand still for seconds, and nobody is to take its place because of that.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ MASTER = "tidewire"
 PASSWORD = "between us"
 SLOTS = 16_384
 DOWN_AFTER = 2_000
-"""Milliseconds without an answer until a server counts as down."""
+"""Milliseconds without an answer until a server counts as down, once one is."""
+PATIENT = 10_000
+"""The same before that."""
+FORMED_WITHIN = 60.0
+"""Seconds until all know each other; far above the usual ones."""
 
 
 def is_linked(replica: RedisServer) -> bool:
@@ -36,6 +41,11 @@ def cut_off(replica: RedisServer, master: RedisServer) -> None:
     replica.configure(masterauth="wrong")
     master.ask("CLIENT", "KILL", "TYPE", "replica")
     wait_for(lambda: not is_linked(replica))
+
+
+def _is_known(server: RedisServer, to: RedisServer) -> bool:
+    """Whether *to* has *server* among the nodes of its cluster, or greets it."""
+    return f":{server.port}@" in to.ask("CLUSTER", "NODES")
 
 
 class SentinelGroup:
@@ -67,13 +77,13 @@ class SentinelGroup:
                 stack.enter_context(self._sentinel(directory / f"sentinel {number}"))
                 for number in range(3)
             ]
-            wait_for(lambda: all(map(self._is_complete, self.sentinels)))
+            wait_for(lambda: all(map(self._is_complete, self.sentinels)), within=FORMED_WITHIN)
             self._servers = stack.pop_all()
 
     def _sentinel(self, directory: Path) -> RedisServer:
         lines = self._lines or [
             f"sentinel monitor {MASTER} 192.0.2.1 6379 2",
-            f"sentinel down-after-milliseconds {MASTER} {DOWN_AFTER}",
+            f"sentinel down-after-milliseconds {MASTER} {PATIENT}",
             f"sentinel failover-timeout {MASTER} 5000",
             f'sentinel auth-pass {MASTER} "{self.password}"',
         ]
@@ -103,6 +113,12 @@ class SentinelGroup:
     def replica(self) -> RedisServer:
         """The other one."""
         return self.second if self.master is self.first else self.first
+
+    def kill(self, server: RedisServer) -> None:
+        """End one of the two, which the Sentinels notice soon."""
+        for sentinel in self.sentinels:
+            sentinel.ask("SENTINEL", "SET", MASTER, "down-after-milliseconds", DOWN_AFTER)
+        server.kill()
 
     def is_led_by(self, server: RedisServer) -> bool:
         """Whether it is the master, for itself and for all Sentinels, and says so."""
@@ -138,6 +154,8 @@ class RedisCluster:
                 for number in range(3 + 3 * replicas)
             ]
             self._form()
+            for server in self.servers:  # not before: it is also how often they tell news
+                server.configure(cluster_node_timeout=PATIENT)
             self._running = stack.pop_all()
 
     def _form(self) -> None:
@@ -147,12 +165,22 @@ class RedisCluster:
         for number, server in enumerate(masters):
             first, end = SLOTS * number // 3, SLOTS * (number + 1) // 3
             server.ask("CLUSTER", "ADDSLOTSRANGE", first, end - 1)
-        for server in self.servers[1:]:
-            self.servers[0].ask("CLUSTER", "MEET", HOST, server.port, server.bus_port)
-        wait_for(lambda: all(self._knows_all(server) for server in self.servers))
+        wait_for(self._all_have_met, within=FORMED_WITHIN)
         for master, replica in zip(masters, replicas, strict=False):
             replica.ask("CLUSTER", "REPLICATE", master.ask("CLUSTER", "MYID"))
-        wait_for(self.is_whole)
+        wait_for(self.is_whole, within=FORMED_WITHIN)
+
+    def _all_have_met(self) -> bool:
+        """Whether they know each other; who and the first do not are introduced.
+
+        Again if need be: they forget each other if one stands still for so long meanwhile that it
+        would count as down.
+        """
+        first, *others = self.servers
+        for server in others:
+            if not (_is_known(server, first) and _is_known(first, server)):
+                first.ask("CLUSTER", "MEET", HOST, server.port, server.bus_port)
+        return all(map(self._knows_all, self.servers))
 
     def _knows_all(self, server: RedisServer) -> bool:
         nodes = server.ask("CLUSTER", "NODES").splitlines()
@@ -180,6 +208,13 @@ class RedisCluster:
                 if server.running and server.ask("ROLE")[0] == "master":
                     found.append(server)
         return found
+
+    def kill(self, server: RedisServer) -> None:
+        """End one of them, which the others notice soon."""
+        for other in self.servers:
+            if other.running:
+                other.configure(cluster_node_timeout=DOWN_AFTER)
+        server.kill()
 
     def holders(self) -> list[RedisServer]:
         """The masters that have the log, or a part of it: those with keys."""

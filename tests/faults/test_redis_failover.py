@@ -9,7 +9,7 @@ import pytest
 from tests.acceptance.waiting import until
 from tests.faults.lanes import SETTINGS
 from tests.faults.steady import Steady, check_refusal
-from tests.faults.traffic import Traffic, check
+from tests.faults.traffic import WITHIN, Traffic, check
 from tests.redis_groups import RedisCluster, SentinelGroup, cut_off
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ async def test_a_failover_by_sentinel_loses_nothing_that_the_replica_has(
         async with Traffic(nodes, "sentinel") as traffic, Steady(nodes[0]) as steady:
             await traffic.flows()
             master, replica = group.master, group.replica
-            master.kill()
-            await until(lambda: group.is_led_by(replica))
+            group.kill(master)
+            await until(lambda: group.is_led_by(replica), within=WITHIN)
             await check_refusal(nodes[0])
             master.restart()
             await traffic.flows()
@@ -58,7 +58,7 @@ async def test_a_failover_by_sentinel_tells_of_the_tail_that_is_lost(
             master, replica = group.master, group.replica
             cut_off(replica, master)
             await traffic.flows(more=TAIL)
-            master.kill()
+            group.kill(master)
             await traffic.flows()
             assert group.master is replica
             check(await traffic.finish(lossy=True))
@@ -85,7 +85,7 @@ async def test_a_failover_in_a_cluster_tells_of_the_tail_that_is_lost(
             replica = cluster.replica_of(master)
             cut_off(replica, master)
             await traffic.flows(more=TAIL)
-            master.kill()
+            cluster.kill(master)
             await traffic.flows()
             assert replica in cluster.masters()
             check(await traffic.finish(lossy=True, partitioned=True))
@@ -102,8 +102,8 @@ async def test_a_failover_in_a_cluster_loses_nothing_that_the_replica_has(
             await traffic.flows()
             master = most_written(cluster)
             replica = cluster.replica_of(master)
-            master.kill()
-            await until(lambda: replica in cluster.masters())
+            cluster.kill(master)
+            await until(lambda: replica in cluster.masters(), within=WITHIN)
             master.restart()
             await traffic.flows()
             check(await traffic.finish(partitioned=True))

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from tidewire.model import Draft, Message
 
 NAMESPACES = Namespaces(Retention(1_000_000, 86_400_000_000))
-WITHIN = 20.0
-"""Seconds for what must happen; far above the usual ones."""
+WITHIN = 60.0
+"""Seconds for what must happen; far above the usual ones. Sentinels that stood still for two seconds
+trust nothing that they see for half a minute.
+"""
 
 _numbers = itertools.count()
 
@@ -109,15 +111,15 @@ class Node:
 
     async def until_fed(self, id: int) -> None:
         """Wait until it was fed the message *id*."""
-        await until(lambda: self.fed and self.fed[-1].id == id)
+        await until(lambda: self.fed and self.fed[-1].id == id, within=WITHIN)
 
     async def until_broken(self) -> None:
         """Wait until it was told of a break."""
-        await until(lambda: self.breaks)
+        await until(lambda: self.breaks, within=WITHIN)
 
     async def until(self, holds: Callable[[], object]) -> None:
         """Wait until ``holds()`` is true."""
-        await until(holds)
+        await until(holds, within=WITHIN)
 
 
 class Way(TcpProxy):

@@ -59,7 +59,7 @@ async def test_sentinel_leads_to_the_new_master(group: SentinelGroup) -> None:
         await one.engine.change("t", "k", lambda _: b"1", HOUR)
         await other.until_fed(last.id)
         wait_for(lambda: holds(group.replica, last.id))
-        group.master.kill()
+        group.kill(group.master)
         [new] = await one.append_when_back(draft("a"))
         await other.until_fed(new.id)
         assert [message.seq for message in other.fed] == [1, 2, 3, 4, 5, 6]
@@ -105,7 +105,7 @@ async def test_a_replica_takes_over_in_a_cluster(doubled: RedisCluster) -> None:
         replica = doubled.replica_of(holder)
         reached = int(holder.info("replication")["master_repl_offset"])
         wait_for(lambda: int(replica.info("replication")["slave_repl_offset"]) >= reached)
-        holder.kill()
+        doubled.kill(holder)
         [new] = await one.append_when_back(draft("a"))
         await other.until_fed(new.id)
         assert [message.seq for message in other.fed] == [1, 2, 3, 4, 5, 6]
