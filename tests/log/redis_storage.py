@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 NAMESPACES = Namespaces(Retention(1_000_000, 86_400_000_000))
 WITHIN = 60.0
-"""Seconds for what must happen; far above the usual ones. Sentinels that stood still for two seconds
-trust nothing that they see for half a minute.
+"""Seconds for what must happen; far above the usual ones.
+
+Sentinels that stood still for two seconds trust nothing that they see for half a minute.
 """
 
 _numbers = itertools.count()

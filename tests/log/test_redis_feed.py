@@ -71,9 +71,10 @@ async def test_a_batch_that_never_came(
     async with Node(storage.url) as one, Node(storage.url) as other:
         await one.append(draft())
         await other.until(lambda: len(other.fed) == 1)
-        pushed = other.engine._link._pushed
-        other.engine._link._pushed = lambda *_: None
+        pushed, came = other.engine._link._pushed, asyncio.Event()
+        other.engine._link._pushed = lambda *_: came.set()
         [receipt] = await one.append(draft())
+        await came.wait()  # the answer may be faster
         other.engine._link._pushed = pushed
         await other.until_fed(receipt.id)
         assert other.breaks == []

@@ -187,6 +187,7 @@ async def test_a_node_that_lost_nothing_hears_of_the_seam(failover: Failover) ->
     await other.until_broken()
     [seam] = failover.seams()
     assert other.breaks == [(new.id, seam)]
+    await seeing.until_broken()  # the other may hear sooner of what it has made
     assert seeing.breaks == [(kept.id, seam)]
     page = await seeing.read(lost.id)
     assert [message.id for message in page.messages] == [new.id]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,9 +12,15 @@ import pytest
 from tests.certificates import Authority
 from tests.listening import HOST, Listener
 from tests.log.harness import HOUR, draft, drafts
-from tests.log.redis_storage import NAMESPACES, Node, RedisStorage, Way
+from tests.log.redis_storage import NAMESPACES, WITHIN, Node, RedisStorage, Way
 from tests.redis_server import RedisServer
-from tidewire.log import redis_connection, redis_directory, redis_link, redis_writer
+from tidewire.log import (
+    redis_connection,
+    redis_directory,
+    redis_link,
+    redis_records,
+    redis_writer,
+)
 from tidewire.log.redis import RedisEngine
 from tidewire.log.redis_address import parse_address
 from tidewire.model import EngineUnavailable
@@ -41,12 +48,27 @@ async def node(storage: RedisStorage) -> AsyncIterator[Node]:
         yield node
 
 
+@contextmanager
+def hanging(server: RedisServer) -> Iterator[pytest.MonkeyPatch]:
+    """Have the server stand still, which is noticed in half a second.
+
+    Only meanwhile: on a busy machine one that does not hang may be silent for longer.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(redis_connection, "SILENCE_SECONDS", 0.5)
+        patch.setattr(redis_connection, "BEAT_SECONDS", 0.1)
+        server.stop()
+        try:
+            yield patch
+        finally:
+            server.cont()
+
+
 @pytest.fixture
-def wakeful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that hangs is noticed in half a second, and not waited for for long."""
-    monkeypatch.setattr(redis_connection, "SILENCE_SECONDS", 0.5)
-    monkeypatch.setattr(redis_connection, "CONNECT_SECONDS", 0.5)
-    monkeypatch.setattr(redis_connection, "BEAT_SECONDS", 0.1)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody gives up what is under way because the machine is busy."""
+    monkeypatch.setattr(redis_writer, "PATIENCE_SECONDS", WITHIN)
+    monkeypatch.setattr(redis_records, "PATIENCE_SECONDS", WITHIN)
 
 
 async def refused(url: str) -> str:
@@ -141,16 +163,15 @@ async def test_a_feed_that_was_trimmed_is_a_break(
 
 
 async def test_a_server_that_hangs_is_noticed_by_who_publishes(
-    wakeful: None, server: RedisServer, node: Node, monkeypatch: pytest.MonkeyPatch
+    server: RedisServer, node: Node
 ) -> None:
-    monkeypatch.setattr(redis_writer, "PATIENCE_SECONDS", 0.6)
     await node.append(draft())
-    server.stop()
-    with pytest.raises(EngineUnavailable, match="nobody can tell"):
-        await node.append(draft())
-    with pytest.raises(EngineUnavailable, match="is away now"):
-        await node.append(draft())
-    server.cont()
+    with hanging(server) as patch:
+        patch.setattr(redis_writer, "PATIENCE_SECONDS", 0.6)
+        with pytest.raises(EngineUnavailable, match="nobody can tell"):
+            await node.append(draft())
+        with pytest.raises(EngineUnavailable, match="is away now"):
+            await node.append(draft())
     await node.append_when_back(draft())
     # The one that nobody could tell of had arrived: it is there, once, and in the feed.
     assert [message.seq for message in node.fed] == [1, 2, 3]
@@ -158,22 +179,20 @@ async def test_a_server_that_hangs_is_noticed_by_who_publishes(
 
 
 async def test_a_server_that_hangs_is_noticed_by_who_is_idle(
-    wakeful: None, server: RedisServer, node: Node, caplog: pytest.LogCaptureFixture
+    server: RedisServer, node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server.stop()
-    await node.until(lambda: "no answer for" in caplog.text)
-    server.cont()
+    with hanging(server):
+        await node.until(lambda: "no answer for" in caplog.text)
     await node.append_when_back(draft())
 
 
 async def test_a_server_that_goes_on_in_time_answers(
-    wakeful: None, server: RedisServer, node: Node
+    patient: None, server: RedisServer, node: Node
 ) -> None:
-    server.stop()
-    publishing = asyncio.ensure_future(node.engine.append(drafts(2)))
-    changing = node.engine.change("t", "k", lambda old: (old or b"") + b"1", HOUR)
-    await asyncio.sleep(0.5)
-    server.cont()
+    with hanging(server):
+        publishing = asyncio.ensure_future(node.engine.append(drafts(2)))
+        changing = node.engine.change("t", "k", lambda old: (old or b"") + b"1", HOUR)
+        await asyncio.sleep(0.5)
     assert [receipt.seq for receipt in await publishing] == [1, 2]
     assert [message.seq for message in node.fed] == [1, 2]
     assert await changing == b"1"
@@ -182,7 +201,7 @@ async def test_a_server_that_goes_on_in_time_answers(
 
 @pytest.mark.parametrize("arrives", [True, False], ids=["answer lost", "command lost"])
 async def test_a_batch_whose_answer_is_lost_is_appended_once(
-    server: RedisServer, storage: RedisStorage, arrives: bool
+    patient: None, server: RedisServer, storage: RedisStorage, arrives: bool
 ) -> None:
     async with (
         Way(server) as way,
@@ -209,7 +228,7 @@ async def test_a_batch_whose_answer_is_lost_is_appended_once(
 
 
 async def test_a_change_whose_answer_is_lost_is_made_once(
-    server: RedisServer, storage: RedisStorage
+    patient: None, server: RedisServer, storage: RedisStorage
 ) -> None:
     async with (
         Way(server) as way,
@@ -228,18 +247,17 @@ async def test_a_change_whose_answer_is_lost_is_made_once(
 
 
 async def test_what_waits_behind_a_batch_fails_when_the_connection_ends(
-    wakeful: None, server: RedisServer, node: Node
+    patient: None, server: RedisServer, node: Node
 ) -> None:
     await node.append(draft())
-    server.stop()
-    first = node.engine.append(drafts(1))
-    await asyncio.sleep(0)  # it is sent in the next turn
-    await asyncio.sleep(0)
-    second = node.engine.append(drafts(1))
-    with pytest.raises(EngineUnavailable, match="is away now"):
-        await second
-    assert not first.done()
-    server.cont()
+    with hanging(server):
+        first = node.engine.append(drafts(1))
+        await asyncio.sleep(0)  # it is sent in the next turn
+        await asyncio.sleep(0)
+        second = node.engine.append(drafts(1))
+        with pytest.raises(EngineUnavailable, match="is away now"):
+            await second
+        assert not first.done()
     assert (await first)[0].seq == 2
     assert [message.seq for message in node.fed] == [1, 2]
 
@@ -251,7 +269,6 @@ async def test_closing_while_redis_is_away(server: RedisServer, storage: RedisSt
         await asyncio.sleep(0.05)
 
 
-@pytest.mark.usefixtures("wakeful")
 async def test_closing_while_a_server_that_hangs_is_greeted(
     server: RedisServer, storage: RedisStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,8 +277,6 @@ async def test_closing_while_a_server_that_hangs_is_greeted(
     nodes = [Node(storage.url) for _ in range(20)]
     for node in nodes:
         await node.engine.open(node.fed.extend)
-    # Not before: a busy machine may take longer to answer one that does not hang.
-    monkeypatch.setattr(redis_directory, "CONNECT_SECONDS", 0.3)
 
     async def close_after(turns: int, engine: RedisEngine) -> None:
         greeted = asyncio.Event()
@@ -281,9 +296,9 @@ async def test_closing_while_a_server_that_hangs_is_greeted(
         asyncio.create_task(close_after(turns, node.engine)) for turns, node in enumerate(nodes)
     ]
     await asyncio.sleep(0)  # each has begun
-    server.stop()
-    await asyncio.wait(closings, timeout=20)
-    server.cont()
+    with hanging(server) as patch:
+        patch.setattr(redis_directory, "CONNECT_SECONDS", 0.3)
+        await asyncio.wait(closings, timeout=WITHIN)
     assert all(closing.done() for closing in closings)
     await asyncio.gather(*closings)
 
