@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 SECRET = "a secret of the test-suite, of more than 32 bytes"
 KEY = "the-one-key-that-may-do-everything"
+BRIEF = 4
+"""Seconds that a token lasts which is to end during a test. Three of them are there in any case to
+show it, for it ends with a whole second: so long a machine may stand still for a moment.
+"""
 
 
 def token(
@@ -44,10 +48,17 @@ def bearer(text: str) -> dict[str, str]:
 
 
 def key_file(path: Path, **keys: tuple[str, list[str]]) -> Path:
-    """A file of keys: for each name the key and its scopes."""
+    """A file of keys: for each name the key and its scopes. It is in its place at once."""
     lines = []
     for name, (key, scopes) in keys.items():
         digest = hashlib.sha256(key.encode()).hexdigest()
         lines += [f"[keys.{name}]", f'hash = "sha256:{digest}"', f"scopes = {scopes}", ""]
-    path.write_text("\n".join(lines))
+    put(path, "\n".join(lines))
     return path
+
+
+def put(path: Path, text: str) -> None:
+    """Write a file that a server reads whenever it likes: never is there less than all of it."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.rename(path)

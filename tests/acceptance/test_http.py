@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 HOST = b"Host: localhost\r\n"
 JSON = b"Content-Type: application/json\r\n"
+SOON = 8.0
+"""Seconds for what takes one: less than any time of a server that no test has set, and more than a
+machine stands still for a moment.
+"""
 
 
 @pytest.fixture
@@ -107,7 +111,7 @@ def test_a_pipeline_of_many_held_polls(server: ServerProcess) -> None:
             held.request("GET", "/longpoll?channels=quiet&wait=1")
         begin = time.monotonic()
         assert [held.response().status for _ in range(3)] == [204, 204, 204]
-        assert time.monotonic() - begin < 6
+        assert time.monotonic() - begin < 3 + SOON
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 1_000])
@@ -347,13 +351,13 @@ def test_a_slow_head_is_408(start: StartServer) -> None:
         connection.send(b"GET /healthz HTTP/1.1\r\nX: ")
         connection.socket.settimeout(0.1)
         answered = b""
-        while not answered and time.monotonic() - begin < 5:
+        while not answered and time.monotonic() - begin < SOON:
             connection.send(b"x")  # a byte now and then does not make the time longer
             try:
                 answered = connection.receive()
             except TimeoutError:
                 continue
-        assert time.monotonic() - begin < 3
+        assert answered, "it was waited for as long as something came"
         connection.buffer = answered
         connection.socket.settimeout(5)
         answer = connection.response()
@@ -370,7 +374,7 @@ def test_a_slow_body_is_408(start: StartServer) -> None:
         begin = time.monotonic()
         answer = connection.response()
         assert answer.status == 408
-        assert time.monotonic() - begin < 3
+        assert time.monotonic() - begin < SOON
         assert connection.ended
 
 

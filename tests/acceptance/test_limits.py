@@ -469,9 +469,9 @@ def test_a_body_that_comes_a_byte_at_a_time(start: StartServer) -> None:
 
 def drips(server: ServerProcess, data: bytes, at_once: int = 0) -> None:
     """Send *data* a byte every 50 ms; it must be over after a second."""
+    begin = time.monotonic()  # before the server's own, which begins with the connection
     with RawConnection(server.address, timeout=0.05) as client:
         client.send(data[:at_once])
-        begin = time.monotonic()
         for byte in data[at_once:]:
             client.send(bytes([byte]))
             try:
@@ -482,7 +482,7 @@ def drips(server: ServerProcess, data: bytes, at_once: int = 0) -> None:
         else:
             raise AssertionError("it was never over")
         assert answer.status == 408
-        assert 0.8 < time.monotonic() - begin < 5
+        assert 0.8 < time.monotonic() - begin < 10
 
 
 # Sizes are tested with what is wrong in frames and in requests; here is that they count
