@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import time
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from tests.acceptance.raw_http import RawConnection
 from tests.acceptance.raw_websocket import CLOSE, PING, TEXT, RawWebSocket, frame
 from tests.acceptance.slow_reader import SlowReader
 from tests.acceptance.subscribers import http_client, numbered, publish_batch
-from tests.acceptance.waiting import until
+from tests.acceptance.waiting import until, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +26,9 @@ if TYPE_CHECKING:
     from tests.server_process import ServerProcess
 
 DRAIN = 5
+LONG = 60
+SOON = 8.0
+"""Seconds for what is to be at once, on a machine that may stand still for a moment."""
 
 
 def listener(server: ServerProcess, accept: str = "text/event-stream") -> RawConnection:
@@ -116,13 +118,13 @@ def test_held_polls_are_answered(start: StartServer) -> None:
 
 
 def test_an_idle_server_ends_at_once(start: StartServer) -> None:
-    server = start(drain_timeout=DRAIN)
+    server = start(drain_timeout=LONG)
     with RawConnection(server.address) as idle:
         assert idle.get("/healthz").status == 200
         begin = time.monotonic()
         server.terminate()
         assert server.wait() == 0
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < SOON
         assert idle.ended
 
 
@@ -150,8 +152,8 @@ async def last_words(server: ServerProcess, opened: asyncio.Event, path: str) ->
 
 
 async def test_many_are_sent_away_over_a_window(start: StartServer) -> None:
-    count = 400
-    server = start(drain_timeout=8, drain_window=3, sse_retry=100)
+    count = 800
+    server = start(drain_timeout=10, drain_window=5, sse_retry=100)
     opened = [asyncio.Event() for _ in range(count)]
     async with asyncio.TaskGroup() as group:
         listening = [
@@ -167,21 +169,22 @@ async def test_many_are_sent_away_over_a_window(start: StartServer) -> None:
             assert answer.status_code == 503
     words = [task.result() for task in listening]
     ended = sorted(came - begin for came, _ in words)
-    # At 200 a second they take two seconds: some end early, and some late.
+    # At 200 a second they take four seconds, longer than a machine stands still for a moment: some
+    # end early, and some late.
     assert ended[count // 10] < ended[-1] - 0.5
-    assert ended[-1] > 1.5
+    assert ended[-1] > 3.5
     assert len({retry for _, retry in words}) > 50, "they would come back at once"
-    assert await asyncio.to_thread(server.wait, 8) == 0
+    assert await asyncio.to_thread(server.wait) == 0
 
 
-def hold_the_drain(server: ServerProcess) -> RawWebSocket:
-    """A WebSocket that does not answer the close frame, so that the drain goes on."""
-    socket = RawWebSocket(server.address)
-    socket.open("/ws?channels=a")
-    assert socket.read_envelope()["type"] == "ready"
-    server.terminate()
-    assert socket.read_close().close_code == 1012
-    return socket
+def stalled_reader(server: ServerProcess) -> SlowReader:
+    """Who takes nothing of much: for such a client a drain goes on to the end of its time."""
+    stalled = SlowReader(server.address, "sse", ["bulk"], since="now")
+    assert stalled.read(65_536)
+    with RawConnection(server.address) as connection:
+        messages = [{"channel": "bulk", "data": "x" * 100_000}] * 60
+        assert connection.post("/publish", {"messages": messages}).status == 200
+    return stalled
 
 
 def test_a_client_that_does_not_close_is_waited_for_no_longer_than_the_timeout(
@@ -189,28 +192,29 @@ def test_a_client_that_does_not_close_is_waited_for_no_longer_than_the_timeout(
 ) -> None:
     server = start(drain_timeout=1)
     begin = time.monotonic()
-    with hold_the_drain(server):
-        assert server.wait(5) == 0
-    assert time.monotonic() - begin < 2.5
+    with RawWebSocket(server.address) as socket:
+        socket.open("/ws?channels=a")
+        assert socket.read_envelope()["type"] == "ready"
+        server.terminate()
+        assert socket.read_close().close_code == 1012
+        assert server.wait() == 0
+    assert time.monotonic() - begin < 1 + SOON
 
 
 def test_a_stalled_reader_does_not_hold_up_the_end(start: StartServer) -> None:
     server = start(drain_timeout=1)
-    with SlowReader(server.address, "sse", ["bulk"], since="now") as stalled:
-        assert stalled.read(65_536)
-        with RawConnection(server.address) as connection:
-            messages = [{"channel": "bulk", "data": "x" * 100_000}] * 60
-            assert connection.post("/publish", {"messages": messages}).status == 200
+    with stalled_reader(server):
         begin = time.monotonic()
         server.terminate()
-        assert server.wait(5) == 0
-        assert time.monotonic() - begin < 3
+        assert server.wait() == 0
+        assert time.monotonic() - begin < 1 + SOON
 
 
 def test_newcomers_while_draining(start: StartServer) -> None:
-    server = start(drain_timeout=DRAIN)
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(hold_the_drain(server))
+    server = start(drain_timeout=LONG)
+    with stalled_reader(server):  # so that it goes on for as long as the test asks
+        server.terminate()
+        wait_until(lambda: "draining" in server.log())
         for path in ("/poll?channels=a", "/longpoll?channels=a", "/history?channel=a"):
             with RawConnection(server.address) as connection:
                 answer = connection.get(path)

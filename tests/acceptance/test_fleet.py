@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.acceptance.credentials import KEY, SECRET, bearer, token
+from tests.acceptance.credentials import BRIEF, KEY, SECRET, bearer, token
 from tests.acceptance.raw_http import RawConnection
 from tests.acceptance.raw_websocket import RawWebSocket
 from tests.acceptance.waiting import wait_until
@@ -52,7 +52,7 @@ def servers(start: StartServer, shared_engine: str) -> tuple[ServerProcess, Serv
     """Two servers of one log."""
 
     def one() -> ServerProcess:
-        return start(engine=shared_engine, api_key=KEY, token_secret=SECRET, drain_timeout=3)
+        return start(engine=shared_engine, api_key=KEY, token_secret=SECRET, drain_timeout=60)
 
     return one(), one()
 
@@ -67,8 +67,10 @@ def operators(
         yield first, second
 
 
-def websocket(server: ServerProcess, user: str, query: str = "channels=a") -> RawWebSocket:
-    socket = RawWebSocket(server.address)
+def websocket(
+    server: ServerProcess, user: str, query: str = "channels=a", **options: Any
+) -> RawWebSocket:
+    socket = RawWebSocket(server.address, **options)
     socket.open(f"/ws?{query}", bearer(token(user, RIGHTS)))
     assert socket.read_envelope()["type"] == "ready"
     return socket
@@ -151,7 +153,7 @@ def test_one_is_disconnected_by_way_of_the_other_server(
 def test_a_token_is_renewed_by_way_of_the_other_server(
     servers: tuple[ServerProcess, ServerProcess],
 ) -> None:
-    short = bearer(token("1", RIGHTS, lasts=4))
+    short = bearer(token("1", RIGHTS, lasts=BRIEF))
     stream, session = event_stream(servers[0], short)
     ended, _ = event_stream(servers[0], short)
     longer = bearer(token("1", RIGHTS))
@@ -175,13 +177,15 @@ def test_servers_come_and_go(
     both = operators[0].nodes()
     assert [node["pid"] for node in both] == [server.process.pid for server in servers]
     assert [node["address"] for node in both] == [server.url for server in servers]
-    with websocket(servers[1], "1") as slow:  # it does not answer the end, so the drain goes on
+    with websocket(servers[1], "1", receive_buffer=4096) as slow:
+        # It takes nothing of much, so the drain goes on until it was seen.
+        batch = {"messages": [{"channel": "a", "data": "x" * 100_000}] * 60}
+        assert operators[1].http.post("/publish", json=batch).status_code == 200
         servers[1].terminate()
-        assert slow.read_close().close_code == 1012
-        wait_until(lambda: operators[0].nodes()[1]["draining"], within=2)
-        assert not operators[0].nodes()[0]["draining"]
-        assert servers[1].wait() == 0
-    wait_until(lambda: len(operators[0].nodes()) == 1, within=3)
+        wait_until(lambda: [node["draining"] for node in operators[0].nodes()] == [False, True])
+        slow.socket.close()
+    assert servers[1].wait() == 0
+    wait_until(lambda: len(operators[0].nodes()) == 1, within=LEASE - 5)  # it has said goodbye
 
 
 def test_an_engine_that_was_away_makes_nobody_gone(start: StartServer, tmp_path: Path) -> None:
