@@ -20,7 +20,14 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.acceptance.checker import Message, from_envelope, position
 from tests.acceptance.subscribers import CutError, RefusedError, http_client
-from tests.faults.clients import RECONNECT, Stream, Urls, one_after_the_other, only_a_restart
+from tests.faults.clients import (
+    AWAY,
+    RECONNECT,
+    Stream,
+    Urls,
+    one_after_the_other,
+    only_a_restart,
+)
 from tests.faults.model import Published, Verdict
 
 if TYPE_CHECKING:
@@ -197,6 +204,8 @@ class Consumer:
                 self._unacknowledged.append(envelope["id"])
                 if self._choice.random() < 0.2:
                     await self._acknowledge(client, single=self._choice.random() < 0.3)
+            case "error" if envelope["code"] in AWAY:  # as 503: a later one says it too
+                self._refs.pop(envelope["ref"])
             case "error":
                 raise AssertionError(envelope)
             case "ok":

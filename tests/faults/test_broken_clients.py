@@ -8,7 +8,7 @@ import pytest
 
 from tests.acceptance.checker import BrokenPromiseError
 from tests.faults.clients import Subscriber
-from tests.faults.lanes import SETTINGS, Outcome, Run
+from tests.faults.lanes import HEALS_WITHIN, SETTINGS, Outcome, Run
 from tests.faults.model import EVERYBODY
 
 if TYPE_CHECKING:
@@ -39,16 +39,24 @@ class WithOldCursor(Subscriber):
             self.cursor = cursor
 
 
-async def run(start: StartServer, fault: str, *, kind: type[Subscriber], keys: bool) -> Outcome:
-    """A short run with broken clients; some of them never catch up."""
+async def run(
+    start: StartServer,
+    fault: str,
+    *,
+    kind: type[Subscriber] = Subscriber,
+    keys: bool = True,
+    heals_within: float = HEALS_WITHIN,
+) -> Outcome:
+    """A run with broken clients."""
+    servers = [start(**SETTINGS)]
     run = Run(
-        [start(**SETTINGS)], fault, seed="broken", lanes=LANES, kind=kind, keys=keys, heals_within=1
+        servers, fault, seed="broken", lanes=LANES, kind=kind, keys=keys, heals_within=heals_within
     )
     return await run.perform()
 
 
 async def test_a_subscriber_without_a_cursor_loses_messages(start: StartServer) -> None:
-    outcome = await run(start, "cut", kind=WithoutCursor, keys=True)
+    outcome = await run(start, "cut", kind=WithoutCursor, heals_within=1)  # they never do
     for lane in LANES:
         verdict = outcome.verdicts[lane]
         assert verdict.lost > 0, lane
@@ -59,7 +67,7 @@ async def test_a_subscriber_without_a_cursor_loses_messages(start: StartServer) 
 
 
 async def test_a_subscriber_with_an_old_cursor_gets_messages_twice(start: StartServer) -> None:
-    outcome = await run(start, "cut", kind=WithOldCursor, keys=True)
+    outcome = await run(start, "cut", kind=WithOldCursor)
     for lane in LANES:
         verdict = outcome.verdicts[lane]
         assert verdict.duplicated > 0, lane
@@ -69,7 +77,7 @@ async def test_a_subscriber_with_an_old_cursor_gets_messages_twice(start: StartS
 
 
 async def test_a_publisher_without_keys_publishes_twice(start: StartServer) -> None:
-    outcome = await run(start, "no answer", kind=Subscriber, keys=False)
+    outcome = await run(start, "no answer", keys=False)
     with pytest.raises(BrokenPromiseError, match=r"\(f\) published once, there twice"):
         outcome.verdicts[EVERYBODY].check()
     assert [outcome.verdicts[lane].lost for lane in LANES] == [0, 0, 0, 0]

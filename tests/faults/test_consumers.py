@@ -146,7 +146,9 @@ async def settled(
 
     Each message: the newest may be acknowledged by itself, while an older one is to come again.
     """
-    await until(lambda: failed(tasks) or all(task.done() for task in publishing))
+    await until(
+        lambda: failed(tasks) or all(task.done() for task in publishing), within=SETTLES_WITHIN
+    )
     told = {each.name: each.done() for each in readers.values()}
     async with asyncio.timeout(SETTLES_WITHIN), http_client(url) as client:
         for message in published.acknowledged.values():

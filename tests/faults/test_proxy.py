@@ -74,7 +74,7 @@ async def ask(peer: Peer, number: int) -> bytes:
     """Send a request and wait for its answer; less of it if the connection ends."""
     await peer.write(request(number))
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             return await peer.reader.readexactly(len(ANSWER))
     except asyncio.IncompleteReadError as end:
         return end.partial + b" FIN"

@@ -20,6 +20,9 @@ from tests.redis_server import RedisServer
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import httpx
+
+    from tests.acceptance.checker import Message
     from tests.conftest import StartServer
     from tests.server_process import ServerProcess
 
@@ -89,19 +92,9 @@ async def test_what_a_node_does_without_its_log(start: StartServer, tmp_path: Pa
             published = await publish_batch(client, numbered(10, CHANNELS))
             redis.kill()
             await check_refusal(node)
-            reader = PlainSubscriber(CHANNELS)
-            reader.cursor = published[0].cursor
-            before = time.monotonic()
-            for transport in TRANSPORTS:
-                reader.cursor, reader.messages = published[0].cursor, []
-                await reader.listen(node.url, transport, until=reader.has(9))
-                check_received(published[1:], reader.messages)
-            for path in ("/publish", f"/ack?consumer=x&eventId={published[0].cursor}"):
-                answer = await client.post(path, json={"channel": "a", "data": 1})
-                assert (answer.status_code, answer.json()["code"]) == (503, "engine_unavailable")
-            old = await client.get("/poll?channels=old&since=start")
-            assert (old.status_code, old.json()["code"]) == (503, "engine_unavailable")
-            assert time.monotonic() - before < 5, "it has waited for Redis, which is not there"
+            took = [await look(node, client, published) for _ in range(3)]
+            # One of them took longer if the machine stood still; each, if the node waits.
+            assert min(took) < 3, "it has waited for Redis, which is not there"
             redis.restart()
 
             for _ in range(400):
@@ -111,3 +104,19 @@ async def test_what_a_node_does_without_its_log(start: StartServer, tmp_path: Pa
                 assert answer.status_code == 503, answer.text
                 await asyncio.sleep(0.05)
             pytest.fail("Redis is back, and the node has not noticed")
+
+
+async def look(node: ServerProcess, client: httpx.AsyncClient, published: list[Message]) -> float:
+    """Ask for all that a node knows, and for what it cannot do, without its log; the seconds."""
+    before = time.monotonic()
+    for transport in TRANSPORTS:
+        reader = PlainSubscriber(CHANNELS)
+        reader.cursor = published[0].cursor
+        await reader.listen(node.url, transport, until=reader.has(9))
+        check_received(published[1:], reader.messages)
+    for path in ("/publish", f"/ack?consumer=x&eventId={published[0].cursor}"):
+        answer = await client.post(path, json={"channel": "a", "data": 1})
+        assert (answer.status_code, answer.json()["code"]) == (503, "engine_unavailable")
+    old = await client.get("/poll?channels=old&since=start")
+    assert (old.status_code, old.json()["code"]) == (503, "engine_unavailable")
+    return time.monotonic() - before
