@@ -106,7 +106,8 @@ def test_a_poll_that_got_nothing_goes_on_from_there(
     with RawConnection(server.address) as connection:
         published = publish(connection, (channel, 1), (channel, 2))
     assert ids(messages, 2) == published
-    assert program.close() == []
+    # One more poll may have got nothing by now.
+    assert [said["text"] for said in program.close() if said["text"] != ""] == []
 
 
 def test_its_message_id_is_made_of_both_validators(
