@@ -34,8 +34,8 @@ REPLACED = 4409
 
 @pytest.fixture
 def pair(start: StartServer, shared_engine: str) -> tuple[ServerProcess, ServerProcess]:
-    """Two servers of one log."""
-    return start(engine=shared_engine, ack_wait=2), start(engine=shared_engine, ack_wait=2)
+    """Two servers of one log, which wait longer than a machine stands still for a moment."""
+    return start(engine=shared_engine, ack_wait=4), start(engine=shared_engine, ack_wait=4)
 
 
 # Where it goes on
@@ -198,7 +198,7 @@ async def test_with_ack_the_cursor_of_a_poll_acknowledges(
 
 
 async def test_a_poll_goes_on_and_brings_what_is_due(start: StartServer, engine: str) -> None:
-    server = start(engine=engine, ack_wait=1)
+    server = start(engine=engine, ack_wait=4)
     await make(server.url)
     wanted = {"channels": CHANNEL, "consumer": "bob"}
     ids = await publish(server.url, 1, 2)
@@ -207,7 +207,7 @@ async def test_a_poll_goes_on_and_brings_what_is_due(start: StartServer, engine:
     await publish(server.url, 3)
     _, second = await ask(server.url, "GET", "/poll", **wanted, cursor=first["cursor"])
     assert counted(second["messages"]) == [(3, 1)]
-    _, held = await ask(server.url, "GET", "/longpoll", **wanted, cursor=second["cursor"], wait=9)
+    _, held = await ask(server.url, "GET", "/longpoll", **wanted, cursor=second["cursor"], wait=20)
     assert counted(held["messages"])[0] == (2, 2)
     assert held["cursor"] == second["cursor"], "a poll's cursor never goes back"
 
