@@ -13,7 +13,7 @@ from tests.conformance.http_attacks import CHUNKS, CODINGS, FIELDS, HANDSHAKE, L
 if TYPE_CHECKING:
     from tests.attacks.target import Line, Target
 
-LINGERS = 4.0
+LINGERS = 10.0
 """Seconds after which a connection that was answered with an error is surely closed."""
 NEXT = b"GET /healthz?smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
 

@@ -8,6 +8,7 @@ import socket
 import struct
 import time
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from tests.acceptance.credentials import token
@@ -28,12 +29,21 @@ what the honest clients read.
 FLOOD_SECONDS = 1.5
 """For how long a flood goes on."""
 
+ANSWER_WITHIN = 15.0
+"""Seconds for whatever must come, on a machine that may stand still for some of them."""
+
 PATIENCE = 5.0
 COMES_BACK = 0.1
 """Seconds after which an attacker is there again that was put off for coming too fast."""
 
 _SOURCES = 250
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends a reset
+
+
+def _end(address: tuple[str, int]) -> str:
+    """An end of a connection as /proc/net/tcp writes it."""
+    host, port = address
+    return f"{socket.inet_aton(host)[::-1].hex().upper()}:{port:04X}"
 
 
 class Facts(NamedTuple):
@@ -58,7 +68,7 @@ class Line(RawWebSocket):
     def __init__(self, target: Target, source: str, receive_buffer: int | None = None) -> None:
         super().__init__(
             (target.facts.host, target.facts.port),
-            timeout=5,
+            timeout=ANSWER_WITHIN,
             source=source,
             receive_buffer=receive_buffer,
         )
@@ -138,6 +148,12 @@ class Line(RawWebSocket):
             while data := self.socket.recv(1 << 20):
                 count += data.count(b"HTTP/1.1 ")
         return count
+
+    def is_held(self) -> bool:
+        """Whether the server's process has its end, by the kernel's table: nothing is read here."""
+        ends = _end(self.address), _end(self.socket.getsockname())
+        rows = map(str.split, Path("/proc/net/tcp").read_text().splitlines())
+        return any((row[1], row[2]) == ends and row[9] != "0" for row in rows)
 
     @contextmanager
     def _at_once(self) -> Iterator[None]:
