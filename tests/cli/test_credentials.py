@@ -221,11 +221,11 @@ def renewed(path: Path, make: Callable[[], str]) -> Iterator[None]:
 def test_a_file_with_tokens_keeps_it_going(
     transport: str, guarded: ServerProcess, tmp_path: Path
 ) -> None:
-    """It is read again before each token expires, which is every three seconds."""
+    """It is read again before each token expires, which is every five seconds."""
     channel = f"news:file:{transport}"
     file = tmp_path / "token"
     with (
-        renewed(file, lambda: token("42", NEWS, lasts=3)),
+        renewed(file, lambda: token("42", NEWS, lasts=5)),
         Running(
             "sub", channel, "-t", transport, "--messages-only", "--token-file", str(file),
             TIDEWIRE_URL=guarded.url,

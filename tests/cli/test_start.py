@@ -124,7 +124,7 @@ def test_a_signal_ends_it_in_order(number: int, tmp_path: Path) -> None:
 
 
 def test_settings_reach_the_server_from_every_source(tmp_path: Path) -> None:
-    (tmp_path / "tidewire.toml").write_text('path_prefix = "/file"\nmin_poll_interval = 0.25\n')
+    (tmp_path / "tidewire.toml").write_text('path_prefix = "/file"\nmin_poll_interval = 7\n')
     server = serve(tmp_path, "--path-prefix", "/flag", TIDEWIRE_POLL_INTERVAL="7")
     try:
         answer = httpx.get(f"{server.url}/flag/poll?channels=a")

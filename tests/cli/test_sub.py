@@ -204,11 +204,12 @@ def test_an_output_that_takes_nothing(
 
 
 def test_time_limits(live: ServerProcess, channel: str, free_port: int) -> None:
-    enough = run("sub", channel, "--timeout", "1", TIDEWIRE_URL=live.url)
+    # So long that there is a connection within it, though the machine stands still for a moment.
+    enough = run("sub", channel, "--timeout", "3", TIDEWIRE_URL=live.url)
     assert (enough.code, enough.data) == (0, [])
-    missing = run("sub", channel, "--timeout", "1", "-n", "1", "-q", TIDEWIRE_URL=live.url)
+    missing = run("sub", channel, "--timeout", "3", "-n", "1", "-q", TIDEWIRE_URL=live.url)
     assert missing.code == 1
-    assert missing.err == "tidewire: 0 of 1 messages came in 1 s\n"
+    assert missing.err == "tidewire: 0 of 1 messages came in 3 s\n"
     url = f"http://127.0.0.1:{free_port}"
     nobody = run("sub", channel, "--timeout", "1", "-q", TIDEWIRE_URL=url)
     assert nobody.code == 1

@@ -7,10 +7,12 @@ import os
 import pty
 import re
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.acceptance.waiting import LOOK_EVERY
 from tests.cli.commands import COMMAND, PATIENCE, Running, environment, run, serve
 
 if TYPE_CHECKING:
@@ -71,13 +73,15 @@ def test_it_goes_on_when_the_server_was_killed(tmp_path: Path) -> None:
     flags = ["--upload-dir", str(tmp_path / "uploads")]
     path = tmp_path / "large.bin"
     path.write_bytes(os.urandom(1 << 20) * 64)
-    server = serve(tmp_path, *flags, engine=engine)
+    # At this pace it takes half a minute, in which it is killed at leisure.
+    server = serve(tmp_path, *flags, "--max-byte-rate", "2000000", engine=engine)
     port = server.port
     try:
         with Running("upload", "files", str(path), TIDEWIRE_URL=server.url) as upload:
             parts = tmp_path / "uploads"
-            while not any(one.stat().st_size for one in parts.rglob("*") if one.is_file()):
+            while not any(one.stat().st_size for one in parts.rglob("*.part")):
                 assert upload.process.poll() is None
+                time.sleep(LOOK_EVERY)
             server.kill()
             upload.told("next attempt in ")
             server = serve(tmp_path, *flags, engine=engine, port=port)
