@@ -28,8 +28,11 @@ ADDRESSES = ["/sse", "/longpoll", "/poll", "/subscribe", "/history", "/publish",
 
 
 def lines(server: ServerProcess) -> list[dict[str, Any]]:
-    """The log so far; the line that tells the address is not a part of it."""
-    written = server.log().splitlines()
+    """The log so far; the line that tells the address is not a part of it.
+
+    Nor is one that is being written, of which there may be a half.
+    """
+    written = server.log().rpartition("\n")[0].splitlines()
     return [json.loads(line) for line in written if line.startswith("{")]
 
 

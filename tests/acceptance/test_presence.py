@@ -353,8 +353,11 @@ def ws(server: ServerProcess, query: str) -> connect:
 
 
 async def taken_up(server: ServerProcess, session: str) -> ClientConnection:
-    """The session at another server, which knows of its end a moment later."""
-    deadline = time.monotonic() + GRACE / 2
+    """The session at another server, which knows of its end a moment later.
+
+    It is not hurried: whether the client was there all the time, others are told within its grace.
+    """
+    deadline = time.monotonic() + 10
     while True:
         try:
             return await ws(server, f"session={session}")

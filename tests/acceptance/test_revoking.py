@@ -92,7 +92,7 @@ async def test_a_user_is_put_out_of_every_transport(servers: list[ServerProcess]
         last = [line async for line in lines if line.startswith("data")][-1]
         assert json.loads(last.removeprefix("data: "))["code"] == 4401
         assert (await poll).status_code == 401
-        assert time.monotonic() - answered < SOON + 4, "with room for a loaded machine"
+        assert time.monotonic() - answered < SOON + 9, "with room for a loaded machine"
         await other.ping()
         refused = await http.get("/poll?channels=room:1", headers=bearer(ann))
         assert (refused.status_code, refused.json()["code"]) == (401, "invalid_token")

@@ -348,9 +348,10 @@ def test_twenty_slow_readers_share_one_copy(
     start: StartServer, pair: Pair, authority: Authority
 ) -> None:
     """A large message is encrypted for each of them only as fast as it takes it."""
-    server = start(**pair.settings, max_message_size=24 << 20, ping_interval=60)
+    # They are read one after the other, and must not end meanwhile, however long that takes.
+    server = start(**pair.settings, max_message_size=24 << 20, ping_interval=600, stall_timeout=600)
     context = authority.client_context()
-    with httpx.Client(base_url=server.url, verify=context, trust_env=False) as client:
+    with httpx.Client(base_url=server.url, verify=context, trust_env=False, timeout=40) as client:
 
         def publish(channel: str) -> None:
             answer = client.post(
