@@ -33,10 +33,15 @@ class Operator:
         self.http = httpx.Client(base_url=server.url, headers={"X-API-Key": KEY}, timeout=15)
 
     def connections(self, **query: str) -> list[dict[str, Any]]:
-        """All that are listed, when every server has answered."""
-        answer = self.http.get("/connections", params=query).json()
-        assert answer["missing"] == []
-        found: list[dict[str, Any]] = answer["connections"]
+        """All that are listed, once every server answers: one that stands still does not."""
+        found: list[dict[str, Any]] = []
+
+        def answered() -> bool:
+            answer = self.http.get("/connections", params=query).json()
+            found[:] = answer["connections"]
+            return bool(answer["missing"] == [])
+
+        wait_until(answered)
         return found
 
     def users(self, **query: str) -> list[str]:
@@ -113,6 +118,8 @@ def test_pages_go_over_both(
     query: dict[str, Any] = {"limit": 6}
     while query:
         answer = operators[0].http.get("/connections", params=query).json()
+        if answer["missing"]:
+            continue  # a server stood still: the same page again
         assert answer["total"] == 20
         seen += [one["user"] for one in answer["connections"]]
         query = {"limit": 6, "after": answer["next"]} if answer["next"] else {}
