@@ -121,6 +121,8 @@ class Rig:
         browser.switch_to.new_window("window")
         rig = cls(browser, url)
         rig.load()
+        # A server of another test may have had the port of one of this test's.
+        rig.run("localStorage.clear()")
         return rig
 
     def load(self) -> None:
@@ -142,6 +144,10 @@ class Rig:
     def start(self, name: str, **spec: object) -> None:
         """Start a client: see ``Rig.start`` of the page. It need not be live when this returns."""
         self.run("return rig.start(arguments[0])", {"name": name, "channel": CHANNEL, **spec})
+
+    def skip(self, name: str, ms: float) -> None:
+        """Set a client's clock forward: what was to be done meanwhile it does now."""
+        self.run("rig.skip(...arguments)", name, ms)
 
     def state(self, name: str) -> dict[str, Any]:
         """The state of a client."""
