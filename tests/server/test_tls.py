@@ -186,6 +186,9 @@ def test_a_half_closed_client_gets_the_answer_in_the_making(
         else:  # TCP's end alone; who cuts a request short by it gets nowhere, as it has a length
             peers.client.shutdown(socket.SHUT_WR)
         await peers.until(lambda: bool(peers.app.handled))
+        request = peers.connection.current
+        assert request is not None
+        await peers.until(lambda: not request.keep_alive)
         for _ in range(20):
             await asyncio.sleep(0)
         peers.connection.respond(200, b"", b"late")
