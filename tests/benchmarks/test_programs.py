@@ -24,10 +24,12 @@ from benchmarks.processes import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from benchmarks.loadgen.publishers import Way
     from benchmarks.loadgen.subscribers import Transport
+    from benchmarks.processes import HttpLoad, Server
 
 GET = wire.get("127.0.0.1", "/poll?channels=bench")
 
@@ -49,6 +51,22 @@ def test_the_floor_delivers_everything_once(transport: Transport, way: Way, tmp_
         assert generator.publish("floor", way, 2, 100.0).received == 6
 
 
+def loaded(
+    program: Path, server: Server, request: bytes, enough: Callable[[HttpLoad], object]
+) -> HttpLoad:
+    """What comes of a load of a moment; of another one if the server stood still meanwhile."""
+    deadline = time.monotonic() + 20
+    while True:
+        load = http_load(program, server, request, connections=4, seconds=0.3)
+        if enough(load) or time.monotonic() > deadline:
+            return load
+
+
+def answers(load: HttpLoad) -> int:
+    """How many there were."""
+    return load.answers
+
+
 @pytest.mark.parametrize("status", [200, 304])
 def test_http_load_counts_answers_by_status(status: int, tmp_path: Path) -> None:
     program = compiled("http_load", tmp_path)
@@ -57,7 +75,7 @@ def test_http_load_counts_answers_by_status(status: int, tmp_path: Path) -> None
     bare = (sys.executable, "-m", "benchmarks.servers.bare_http")
     with serving(bare, tmp_path, answer) as server:
         before = cpu_ns(server.pid)
-        load = http_load(program, server, GET, connections=4, seconds=0.3)
+        load = loaded(program, server, GET, lambda load: load.answers > 100)
         assert cpu_ns(server.pid) > before
     assert load.statuses == {str(status): load.answers}
     assert load.answers > 100
@@ -69,7 +87,7 @@ def test_http_load_counts_answers_that_it_cannot_tell_apart(tmp_path: Path) -> N
     program = compiled("http_load", tmp_path)
     bare = (sys.executable, "-m", "benchmarks.servers.bare_http")
     with serving(bare, tmp_path, b"HTTP/1.1 200 X\r\nContent-Length: 1\r\n\r\nab") as server:
-        load = http_load(program, server, GET, connections=4, seconds=0.2)
+        load = loaded(program, server, GET, lambda load: load.broken == 4)
     assert (load.answers, load.broken) == (0, 4)
 
 
@@ -78,8 +96,8 @@ def test_starlette_answers_200_and_304(tmp_path: Path) -> None:
     command = (sys.executable, "-m", "benchmarks.servers.starlette_poll", "a-1", '"a-1"')
     known = wire.get("127.0.0.1", "/poll?channels=bench", 'If-None-Match: "a-1"\r\n')
     with serving(command, tmp_path) as server:
-        assert set(http_load(program, server, GET, 4, 0.2).statuses) == {"200"}
-        assert set(http_load(program, server, known, 4, 0.2).statuses) == {"304"}
+        assert set(loaded(program, server, GET, answers).statuses) == {"200"}
+        assert set(loaded(program, server, known, answers).statuses) == {"304"}
 
 
 def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
