@@ -74,7 +74,8 @@ class Ends:
 
 
 @pytest.fixture
-def ends() -> Iterator[Ends]:
+def ends(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ends]:
+    monkeypatch.setattr(place_module, "ASK_SECONDS", 60)  # a machine may halt for seconds
     with closing(Ends()) as ends:
         yield ends
 
