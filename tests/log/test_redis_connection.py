@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from redis.asyncio import Connection as PlainConnection
 from redis.asyncio.connection import AbstractConnection
 
+from tidewire.log import redis_connection
 from tidewire.log.redis_connection import CONNECT_SECONDS, Connection, Lost, RedisError, refused
 from tidewire.model import EngineUnavailable
 
@@ -78,6 +80,39 @@ async def test_a_socket_that_is_closed_while_a_command_is_sent() -> None:
         with pytest.raises(Lost, match="the handler is closed"):
             await connection.call("PING")
     assert not connection.is_open
+    await connection.closed()
+
+
+class Answering(Closed):
+    """One that answers, but the process stands still as soon as it has sent something."""
+
+    def __init__(self) -> None:
+        super().__init__(opens=True)
+        self._answers = asyncio.Event()
+
+    async def send_packed_command(self, commands: object, check_health: bool) -> None:
+        time.sleep(0.5)  # noqa: ASYNC251  # that is what it is about
+        self._answers.set()
+
+    async def read_response(self, **options: object) -> object:
+        await self._answers.wait()
+        self._answers.clear()
+        for _ in range(3):  # turns of the loop until what has come is read
+            await asyncio.sleep(0)
+        return b"PONG"
+
+
+async def test_that_this_process_stood_still_is_no_silence_of_the_servers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Time that it has not looked at the answer is not time that there was none."""
+    monkeypatch.setattr(redis_connection, "SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(redis_connection, "BEAT_SECONDS", 0.05)
+    connection = Connection("somewhere")
+    await connection.open(cast("AbstractConnection", Answering()))
+    assert await connection.call("PING") == b"PONG"
+    assert connection.is_open
+    connection.close()
     await connection.closed()
 
 

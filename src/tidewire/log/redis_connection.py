@@ -98,6 +98,7 @@ class Connection:
         self._something_to_send = asyncio.Event()
         self._waiting: deque[Answered | None] = deque()
         self._heard = 0.0
+        self._tick_due = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._why = "not connected"
@@ -120,7 +121,7 @@ class Connection:
             raise EngineUnavailable(f"cannot connect to Redis at {self.name}: {error}") from error
         self._line = line
         self._heard = self.loop.time()
-        self._timer = self.loop.call_later(BEAT_SECONDS, self._tick)
+        self._tick_in(BEAT_SECONDS)
         self._tasks = [
             self.loop.create_task(self._keep_writing(line)),
             self.loop.create_task(self._keep_reading(line)),
@@ -243,9 +244,16 @@ class Connection:
             self.close("the slot has moved to another server")
         return _PUSHED
 
+    def _tick_in(self, seconds: float) -> None:
+        self._tick_due = self.loop.time() + seconds
+        self._timer = self.loop.call_at(self._tick_due, self._tick)
+
     def _tick(self) -> None:
-        self._timer = self.loop.call_later(BEAT_SECONDS, self._tick)
-        silence = self.loop.time() - self._heard
+        now = self.loop.time()
+        # While this process stood still the server may well have answered: it is read soon.
+        self._heard = min(now, self._heard + max(0.0, now - self._tick_due))
+        self._tick_in(BEAT_SECONDS)
+        silence = now - self._heard
         if not self._waiting:
             self.send(self._beat, self._beaten)
         elif silence > SILENCE_SECONDS:
