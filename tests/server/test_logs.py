@@ -184,10 +184,10 @@ def test_secrets_do_not_get_through(lines: Any, shape: str) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_what_is_very_long_is_cut(lines: Any, shape: str) -> None:
     logs.configure("info", shape)
-    begin = time.perf_counter()
+    begin = time.thread_time()  # in which no halt of the machine is
     say("x" * 10_000_000, fact="y" * 10_000_000)
     fail_with("z" * 10_000_000)
-    assert time.perf_counter() - begin < 5
+    assert time.thread_time() - begin < 5
     assert all(len(line) < 3 * logs.LONGEST for line in lines())
 
 

@@ -89,7 +89,7 @@ def test_secrets_that_are_known() -> None:
 
 
 def test_it_takes_linear_time() -> None:
-    begin = time.perf_counter()
+    begin = time.thread_time()  # in which no halt of the machine is
     for piece in ("token", "token=", "authorization", "bearer ", "eyJ", "tw_", "api-", "'=", "."):
         scrub(piece * 20_000)
-    assert time.perf_counter() - begin < 2
+    assert time.thread_time() - begin < 2
