@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ServerProcess]:
     """One for the test alone: it knows who is there."""
-    server = serve(tmp_path)
+    # The tests' WebSockets answer no ping, and commands take their time on a slow machine.
+    server = serve(tmp_path, "--ping-interval", "600")
     try:
         yield server
     finally:
