@@ -89,7 +89,12 @@ class SentinelGroup:
         ]
         place = f"{HOST} {self.first.port}"
         lines = [line.replace("192.0.2.1 6379", place) for line in lines]
-        return RedisServer(directory, sentinel=[f"sentinel myid {secrets.token_hex(20)}", *lines])
+        lines = [f"sentinel myid {secrets.token_hex(20)}", *lines]
+        sentinel = RedisServer(directory, sentinel=lines)
+        with contextlib.suppress(RedisError):  # before Redis 7 that cannot be set
+            # One that stood still for longer trusts nothing that it sees for half a minute.
+            sentinel.ask("SENTINEL", "DEBUG", "TILT-TRIGGER", 2 * PATIENT)
+        return sentinel
 
     @staticmethod
     def _is_complete(sentinel: RedisServer) -> bool:
