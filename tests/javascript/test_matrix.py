@@ -42,7 +42,7 @@ def outcomes(
         rig.close()
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(360)
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name.replace(", ", "-"))
 def test_exactly_what_was_published(cell: Cell, outcomes: dict[Cell, Outcome]) -> None:
     outcome = outcomes[cell]

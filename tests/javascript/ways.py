@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 15_000
 """Bytes of a connection within which faults happen that come in the midst of it, mostly."""
+ALL_BYTES = 4 * MOST_BYTES
+"""And within which they do always: as many come in good time however slowly they are published."""
 
 EVENT_STREAM = b"text/event-stream"
 HTML = b"<!DOCTYPE html><title>Welcome</title><p>Please sign in \xe2\x80\x93 or pay."
@@ -43,6 +45,7 @@ class Reset(Cut):
 
     def __init__(self, proxy: FaultyProxy, number: int, choice: random.Random) -> None:
         super().__init__(proxy, number, choice)
+        self.left %= ALL_BYTES
         self.in_request, self.orderly, self.kind = False, False, "RST"
 
 
@@ -51,6 +54,7 @@ class Truncated(Cut):
 
     def __init__(self, proxy: FaultyProxy, number: int, choice: random.Random) -> None:
         super().__init__(proxy, number, choice)
+        self.left %= ALL_BYTES
         self.in_request, self.orderly, self.kind = False, True, "FIN"
 
 
@@ -62,6 +66,7 @@ class BlackHole(Fault):
 
     def __init__(self, proxy: FaultyProxy, number: int, choice: random.Random) -> None:
         super().__init__(proxy, number, choice)
+        self.left %= ALL_BYTES
         self.swallowed = False
 
     async def requests(self, data: bytes, write: Write) -> None:
