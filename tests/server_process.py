@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 READY = re.compile(r"^tidewire listening on https?://(\[[^\]]+\]|[^\s:/]+):(\d+)")
-START_TIMEOUT = 20.0
+START_TIMEOUT = 60.0
 """Seconds a server may take until it listens; far above the usual one, for a loaded machine."""
 
 LISTENING = "0A"

@@ -208,7 +208,9 @@ async def test_a_stream_may_begin_with_the_latest(
 
 async def test_twenty_slow_readers_cost_next_to_nothing(start: StartServer, engine: str) -> None:
     """Each of 60 MB published could wait for each of them: they all wait in the log, once."""
-    server = start(engine=engine, namespaces=NAMESPACES, history_size=100)
+    # They answer no ping and are read one after the other, however long that takes.
+    patience = {"ping_interval": 600, "stall_timeout": 600}
+    server = start(engine=engine, namespaces=NAMESPACES, history_size=100, **patience)
     channels = ["prices:a", "prices:b", "news"]
     async with http_client(server.url) as client:
         await flood(client, channels, 600)  # what is kept anyway is there before
