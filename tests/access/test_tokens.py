@@ -228,7 +228,7 @@ async def test_keys_can_be_there_before_the_first_token() -> None:
 async def test_a_key_that_the_issuer_does_not_have_either() -> None:
     async with key_server() as server:
         server.body = jwks(a=ES)
-        keys = KeyUrl(server.url)
+        keys = KeyUrl(server.url, cool_down=3600)
         tokens = tokens_of(keys)
         token = STRANGER.token(kid="b")
         assert tokens.verify(token) is None
