@@ -393,7 +393,7 @@ def test_messages_a_second(start: StartServer, clients: Clients) -> None:
 def test_bytes_a_second(start: StartServer, clients: Clients) -> None:
     server = start(max_byte_rate=5_000)
     client = clients.websocket(server)
-    # Nine are nearly 10,000 bytes with what is around them; the tenth fits a fifth of a second later.
+    # Nine are nearly 10,000 bytes with what is around them; the tenth fits 0.2 s later.
     client.send(publishes(10, 1_050))
     assert sorted(answers(client, 10)) == ["ok"] * 9 + ["too_many_requests"]
     assert refusals(server) == {"byte_rate": 1}
