@@ -200,22 +200,22 @@ def test_an_engine_that_was_away_makes_nobody_gone(start: StartServer, tmp_path:
         engine = redis.engine(prefix="fleet")
         servers = [start(engine=engine, api_key=KEY) for _ in range(2)]
         first, second = (Operator(server) for server in servers)
-        ids = {node["id"] for node in first.nodes()}
-        assert len(ids) == 2
-        redis.stop()
-        ended = time.monotonic() + LEASE + 3
-        wait_until(lambda: time.monotonic() > ended, within=LEASE + 10)  # all leases have ended
-        assert first.http.get("/nodes").status_code == 503
-        answer = first.http.get("/connections").json()
-        assert len(answer["missing"]) == 1
-        redis.cont()
-        lapsed = "this server's lease had ended"
-        wait_until(lambda: all(lapsed in server.log() for server in servers))
-        for operator in (first, second):
-            assert {node["id"] for node in operator.nodes()} == ids
-            assert operator.connections() == []
-            operator.http.close()
-        assert not any("is gone" in server.log() for server in servers)
+        with first.http, second.http:
+            ids = {node["id"] for node in first.nodes()}
+            assert len(ids) == 2
+            redis.stop()
+            ended = time.monotonic() + LEASE + 3
+            wait_until(lambda: time.monotonic() > ended, within=LEASE + 10)  # all leases have ended
+            assert first.http.get("/nodes").status_code == 503
+            answer = first.http.get("/connections").json()
+            assert len(answer["missing"]) == 1
+            redis.cont()
+            lapsed = "this server's lease had ended"
+            wait_until(lambda: all(lapsed in server.log() for server in servers))
+            for operator in (first, second):
+                assert {node["id"] for node in operator.nodes()} == ids
+                assert operator.connections() == []
+            assert not any("is gone" in server.log() for server in servers)
 
 
 def test_a_server_that_has_died_is_missing_until_its_lease_ends(
