@@ -155,6 +155,7 @@ def check(case: Case[Any], server: ServerProcess, published: str) -> None:
 # Requests of all kinds
 
 
+@pytest.mark.timeout(300)  # hundreds of requests, of which a fast machine makes fifty a second
 @answered_at_once.parametrize()
 @settings(max_examples=20)
 def test_requests(case: Case[Any], server: ServerProcess, published: str) -> None:
