@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import itertools
 import json
+import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -267,6 +269,19 @@ async def test_the_server_pings_and_drops_a_silent_client(start: StartServer) ->
             alive.send(frame(PONG, ping.payload))
         assert PING in await dropping
         assert alive.command(type="ping", ref=1)["type"] == "ok"
+
+
+def test_a_server_that_stood_still_reads_the_pongs_that_have_come(start: StartServer) -> None:
+    server = start(ping_interval=1, pong_timeout=4)
+    with RawWebSocket(server.address) as socket:
+        socket.open("/ws")
+        assert socket.read_envelope()["type"] == "ready"
+        ping = socket.read_frame()
+        server.process.send_signal(signal.SIGSTOP)
+        socket.send(frame(PONG, ping.payload))
+        time.sleep(5.5)  # longer than it waits for a pong
+        server.process.send_signal(signal.SIGCONT)
+        assert socket.command(type="ping", ref=1)["type"] == "ok"
 
 
 async def test_the_heartbeat_that_ready_tells(server: ServerProcess) -> None:

@@ -137,7 +137,29 @@ def test_a_late_turn_calls_all_that_became_due(loop: FakeLoop, wheel: Wheel) -> 
     items = [Item() for _ in range(10)]
     for n, item in enumerate(items):
         wheel.set(item, n / 10)
-    loop.advance(4, late=3)
+    loop.advance(2, late=0.9)
+    assert [len(item.calls) for item in items] == [1] * 10
+
+
+def test_after_a_standstill_what_has_come_is_read_before_anything_is_due(
+    loop: FakeLoop, wheel: Wheel
+) -> None:
+    item = Item()
+    wheel.set(item, 10)
+    loop.advance(8)
+    loop.now += 20  # in which the process does not run: its timers are called first
+    loop.advance(0)
+    assert item.calls == []
+    loop.call_soon(lambda: wheel.clear(item))  # its answer was there
+    loop.advance(3)
+    assert item.calls == []
+
+
+def test_a_loop_that_is_always_late_puts_nothing_off_for_good(loop: FakeLoop, wheel: Wheel) -> None:
+    items = [Item() for _ in range(10)]
+    for n, item in enumerate(items):
+        wheel.set(item, n)
+    loop.advance(20, late=3)
     assert [len(item.calls) for item in items] == [1] * 10
 
 

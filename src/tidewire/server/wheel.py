@@ -13,6 +13,8 @@ from typing import Protocol
 logger = logging.getLogger("tidewire.server")
 
 TICK = 0.1  # seconds
+STANDSTILL = 1.0
+"""Seconds: a turn that is late by more comes after the process stood still, on a halted machine."""
 
 
 class Timed(Protocol):
@@ -21,7 +23,10 @@ class Timed(Protocol):
     tick: int
 
     def on_timer(self, now: float) -> None:
-        """Called once when the entry is due, never early, late by a tick or so."""
+        """Called once when the entry is due, never early, late by a tick or so.
+
+        After a standstill of the process, only once what came meanwhile could be read.
+        """
         ...
 
 
@@ -33,6 +38,7 @@ class Wheel:
         self._slots: dict[int, dict[Timed, None]] = {}
         self._tick = int(loop.time() / TICK)
         self._handle: asyncio.TimerHandle | None = None
+        self._stood_still = False
 
     def set(self, item: Timed, delay: float) -> None:
         """Call *item* in *delay* seconds, instead of when it was set to before."""
@@ -68,6 +74,13 @@ class Wheel:
     def _turn(self) -> None:
         now = self._loop.time()
         current = int(now / TICK)
+        # The loop calls timers before it reads: answers that have been there for long would count
+        # as missing, and everybody would be dropped at once.
+        late = now - (self._tick + 1) * TICK > STANDSTILL
+        self._stood_still = late and not self._stood_still
+        if self._stood_still:
+            self._handle = self._loop.call_later(TICK, self._turn)
+            return
         for tick in range(self._tick + 1, current + 1):
             for item in self._slots.pop(tick, ()):
                 if item.tick != tick:  # moved or cleared by one before it
