@@ -43,7 +43,7 @@ def test_the_floor_delivers_everything_once(transport: Transport, way: Way, tmp_
         window = generator.publish("floor", way, 4, 100.0, batch=5)
         assert (window.expected, window.received) == (600, 600)
         assert (window.missing, window.duplicates, window.out_of_order) == (0, 0, 0)
-        assert 0 < window.latency["p50"] < 1000
+        assert 0 < window.latency["p50"] < 20_000
         alone = generator.publish("floor", way, 1, 100.0)  # its command comes with the greeting
         assert (alone.received, alone.missing) == (30, 0)
         generator.close("floor")
