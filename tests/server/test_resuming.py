@@ -48,6 +48,14 @@ def test_the_record_says_what_the_address_said(app_server: Server) -> None:
     assert kept.closed_at > 0
 
 
+def test_a_new_session_has_an_id_that_no_command_takes_for_an_option(
+    app_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = iter(["-ne6nXkq3bV0tYc", "--nXkq3bV0tYcW1", "ne6nXkq-bV0tYcW1"])
+    monkeypatch.setattr("tidewire.server.resuming.secrets.token_urlsafe", lambda _: next(drawn))
+    assert stream(app_server, "channels=a")["session"] == "ne6nXkq-bV0tYcW1"
+
+
 def test_what_the_address_leaves_out_is_the_records(app_server: Server) -> None:
     id = stream(app_server, "channels=a&device=phone&policy=latest")["session"]
     again = stream(app_server, f"session={id}&device=tablet")

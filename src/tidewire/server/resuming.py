@@ -199,4 +199,6 @@ def _check_known(parsed: Query) -> None:
 
 
 def _new_id() -> str:
-    return secrets.token_urlsafe(12)
+    while (id := secrets.token_urlsafe(12)).startswith("-"):
+        pass  # a command would take it for an option
+    return id
