@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from time import clock_gettime_ns, sleep
 from typing import TYPE_CHECKING
@@ -27,11 +28,14 @@ def cpu_ns(pid: int) -> int:
 
 
 def family(pid: int) -> list[int]:
-    """The process and all that it has started, children of children included."""
+    """The process and all that it has started, children of children included, as far as they are
+    still there.
+    """
     members = [pid]
     for member in members:
-        for task in Path(f"/proc/{member}/task").iterdir():
-            members += map(int, (task / "children").read_text().split())
+        with suppress(OSError):  # it has ended meanwhile
+            for task in Path(f"/proc/{member}/task").iterdir():
+                members += map(int, (task / "children").read_text().split())
     return members
 
 

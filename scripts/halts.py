@@ -22,21 +22,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.meter import family
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SHORTEST = 0.1
 """Seconds that a halt takes at least."""
-
-
-def family(pid: int) -> list[int]:
-    """The process and all that it has started, as far as they are still there."""
-    members = [pid]
-    for member in members:
-        with suppress(OSError):  # it has ended meanwhile
-            for task in Path(f"/proc/{member}/task").iterdir():
-                members += map(int, (task / "children").read_text().split())
-    return members
 
 
 def runs(pid: int) -> bool:
