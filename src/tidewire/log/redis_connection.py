@@ -121,7 +121,7 @@ class Connection:
             raise EngineUnavailable(f"cannot connect to Redis at {self.name}: {error}") from error
         self._line = line
         self._heard = self.loop.time()
-        self._tick_in(BEAT_SECONDS)
+        self._tick_later()
         self._tasks = [
             self.loop.create_task(self._keep_writing(line)),
             self.loop.create_task(self._keep_reading(line)),
@@ -244,15 +244,15 @@ class Connection:
             self.close("the slot has moved to another server")
         return _PUSHED
 
-    def _tick_in(self, seconds: float) -> None:
-        self._tick_due = self.loop.time() + seconds
+    def _tick_later(self) -> None:
+        self._tick_due = self.loop.time() + BEAT_SECONDS
         self._timer = self.loop.call_at(self._tick_due, self._tick)
 
     def _tick(self) -> None:
         now = self.loop.time()
         # While this process stood still the server may well have answered: it is read soon.
         self._heard = min(now, self._heard + max(0.0, now - self._tick_due))
-        self._tick_in(BEAT_SECONDS)
+        self._tick_later()
         silence = now - self._heard
         if not self._waiting:
             self.send(self._beat, self._beaten)
